@@ -1,0 +1,166 @@
+"""PyTorch: `torch.nn` modules, autograd and `torch.optim`, eager or through `torch.compile`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.spec.program import Program, Update, run_calls
+from harness.worker.protocol import Built, Setting, Tensors
+
+from .layers import Graph
+from .losses import loss_of, penalty_of
+from .optimizers import optimizer_of
+
+
+def build(program: Program, setting: Setting) -> Built:
+    """A program in eager mode, or with its forward and backward passes compiled."""
+    torch.set_num_threads(setting.threads)
+    # Every contender computes in full float32; TF32 would be a different computation.
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    return TorchProgram(program, setting)
+
+
+class TorchProgram(Built):
+    """Modules on one device, a fused optimizer for each update."""
+
+    def __init__(self, program: Program, setting: Setting) -> None:
+        self.program = program
+        self.device = torch.device(setting.device)
+        self.dtype = getattr(torch, setting.precision)
+        self.graphs = {
+            name: Graph(model, setting.batch_size).to(self.device, self.dtype).to(memory_format=torch.channels_last)
+            for name, model in program.models.items()
+        }
+        self.slots = {
+            f"{name}/{tensor}": slot
+            for name, graph in self.graphs.items()
+            for tensor, slot in graph.slots().items()
+        }
+        compiled: Callable[..., Any] = torch.compile if setting.mode == "compile" else lambda function: function
+        self.losses = [compiled(self._loss_function(update)) for update in program.updates]
+        self.predict = compiled(self._predict_function())
+        self.optimizers = self._optimizers()
+        self._train_mode(True)
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Copy the tensors in place: a compiled program keeps its addresses."""
+        with torch.no_grad():
+            for name, (tensor, layout) in self.slots.items():
+                tensor.copy_(torch.from_numpy(layout.to_native(tensors[name])))
+        self.optimizers = self._optimizers()
+
+    def tensors(self) -> Tensors:
+        """Every parameter and buffer in the spec's layout."""
+        return {name: layout.to_canonical(_numpy(tensor)) for name, (tensor, layout) in self.slots.items()}
+
+    def place(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """Whole arrays on the device; integer labels as int64, which torch's losses ask for."""
+        return {
+            name: torch.tensor(
+                np.asarray(array), device=self.device, dtype=self.dtype if array.dtype.kind == "f" else torch.int64
+            )
+            for name, array in arrays.items()
+        }
+
+    def stage(self, placed: dict[str, torch.Tensor], order: np.ndarray) -> Any:
+        """The indices of each batch on the device."""
+        return placed, list(torch.tensor(order, device=self.device, dtype=torch.int64))
+
+    def train(self, staged: Any) -> list[torch.Tensor]:
+        """The loop that the documentation teaches: zero, loss, backward, step."""
+        arrays, order = staged
+        losses = []
+        for indices in order:
+            batch = {name: array.index_select(0, indices) for name, array in arrays.items()}
+            for loss_function, optimizer in zip(self.losses, self.optimizers, strict=True):
+                optimizer.zero_grad()
+                loss = loss_function(batch)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+        return losses
+
+    def mean_loss(self, handle: list[torch.Tensor]) -> float:
+        """Mean over steps of the sum over updates."""
+        return float(torch.stack(handle).mean()) * len(self.losses)
+
+    def evaluate(self, staged: Any) -> Tensors:
+        """Batch by batch in inference mode."""
+        arrays, order = staged
+        self._train_mode(False)
+        with torch.inference_mode():
+            batches = [
+                self.predict({name: array.index_select(0, indices) for name, array in arrays.items()})
+                for indices in order
+            ]
+            outputs = [torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True)]
+        self._train_mode(True)
+        return dict(zip(self.program.outputs, outputs, strict=True))
+
+    def gradients(self, staged: Any, update: int) -> tuple[float, Tensors]:
+        """By the same (compiled) loss function as `train`."""
+        arrays, (indices,) = staged
+        self.optimizers[update].zero_grad()
+        loss = self.losses[update]({name: array.index_select(0, indices) for name, array in arrays.items()})
+        loss.backward()
+        moved = self.program.moved(self.program.updates[update])
+        found = {}
+        for name in moved:
+            tensor, layout = self.slots[name]
+            found[name] = layout.to_canonical(_numpy(tensor.grad))
+        return float(loss.detach()), found
+
+    def wait(self) -> None:
+        """The CPU works at once; a GPU is waited for."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def device_peak_bytes(self) -> int | None:
+        """The caching allocator's high-water mark of tensors in use."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+
+    def _train_mode(self, training: bool) -> None:
+        for graph in self.graphs.values():
+            graph.train(training)
+
+    def _call_model(self, name: str, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.graphs[name](*inputs)
+
+    def _loss_function(self, update: Update) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
+        terms = [(loss_of(term.loss), term.inputs, term.weight) for term in update.terms]
+        penalized = [self.slots[name][0] for name in self.program.penalized(update)]
+        penalties = [penalty_of(penalty) for penalty in update.penalties]
+
+        def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            values = run_calls(update.calls, batch, self._call_model)
+            parts = [
+                function(*[values[name] for name in inputs]) * weight if weight != 1.0 else
+                function(*[values[name] for name in inputs])
+                for function, inputs, weight in terms
+            ]
+            parts.extend(penalty(kernel) for penalty in penalties for kernel in penalized)
+            return sum(parts[1:], parts[0])
+
+        return loss
+
+    def _predict_function(self) -> Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, ...]]:
+        def predict(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+            values = run_calls(self.program.predict, batch, self._call_model)
+            return tuple(values[name] for name in self.program.outputs)
+
+        return predict
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [
+            optimizer_of(update.optimizer, [self.slots[name][0] for name in self.program.moved(update)])
+            for update in self.program.updates
+        ]
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().copy()

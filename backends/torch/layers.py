@@ -1,0 +1,219 @@
+"""Each layer of the spec as a `torch.nn` module.
+
+Images travel as (N, C, H, W) tensors with channels-last memory, which is a view of the spec's (N, H, W, C).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.spec import layers as spec
+from harness.spec.codec import name_of
+from harness.spec.model import Model
+from harness.worker.protocol import Layout, Unsupported
+
+Slot = tuple[torch.Tensor, Layout]
+"""A native tensor and the way to it from the spec's layout."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A module, and where the spec's tensors live in it: name to (attribute, layout)."""
+
+    module: nn.Module
+    tensors: dict[str, tuple[str, Layout]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a lowering may ask about the layer's place: the example's shape, and the training batch."""
+
+    shape: spec.Shape
+    batch_size: int
+
+
+class Graph(nn.Module):
+    """A model: an `nn.Sequential` where its graph is a chain, the graph itself where it is not."""
+
+    def __init__(self, model: Model, batch_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.lowered = {
+            node.name: lower(node.layer, Place(incoming[0], batch_size)) for node, incoming, _ in model.walk()
+        }
+        self.nodes = nn.ModuleDict({name: lowered.module for name, lowered in self.lowered.items()})
+        self.image_inputs = [len(given.shape) == 3 for given in model.inputs.values()]
+        shapes = model.shapes()
+        self.image_outputs = [len(shapes[name]) == 3 for name in model.outputs]
+        self.chain = nn.Sequential(*self.nodes.values()) if model.is_chain() else None
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs, images channels last, for inputs with images channels last."""
+        given = [_channels_first(x) if image else x for x, image in zip(inputs, self.image_inputs, strict=True)]
+        if self.chain is not None:
+            outputs: tuple[torch.Tensor, ...] = (self.chain(*given),)
+        else:
+            outputs = self.model.evaluate(given, lambda node, *values: self.nodes[node.name](*values))
+        return tuple(_channels_last(y) if image else y for y, image in zip(outputs, self.image_outputs, strict=True))
+
+    def slots(self) -> dict[str, Slot]:
+        """Every tensor of the model by the name `node/tensor`."""
+        return {
+            f"{node}/{name}": (getattr(lowered.module, attribute), layout)
+            for node, lowered in self.lowered.items()
+            for name, (attribute, layout) in lowered.tensors.items()
+        }
+
+
+def _channels_first(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 2, 3, 1)
+
+
+@functools.singledispatch
+def lower(layer: spec.Layer, place: Place) -> Lowered:
+    """The module for a layer."""
+    raise Unsupported(f"the torch backend has no lowering for the layer {name_of(layer)!r}")
+
+
+@lower.register
+def _(layer: spec.Dense, place: Place) -> Lowered:
+    module = nn.Linear(place.shape[0], layer.units, bias=layer.bias)
+    bias = {"bias": ("bias", Layout())} if layer.bias else {}
+    return Lowered(module, {"kernel": ("weight", Layout((1, 0))), **bias})
+
+
+@lower.register
+def _(layer: spec.Conv2D, place: Place) -> Lowered:
+    (top, bottom), (left, right) = layer.pads(place.shape)
+    symmetric = top == bottom and left == right
+    module = nn.Conv2d(
+        place.shape[2],
+        layer.filters,
+        layer.size,
+        layer.strides,
+        padding=(top, left) if symmetric else 0,
+        bias=layer.bias,
+    )
+    if not symmetric:
+        # `padding_mode` takes no uneven padding; a hook keeps the module and its names as they are.
+        module.register_forward_pre_hook(lambda _, inputs: nn.functional.pad(inputs[0], (left, right, top, bottom)))
+    bias = {"bias": ("bias", Layout())} if layer.bias else {}
+    return Lowered(module, {"kernel": ("weight", Layout((3, 2, 0, 1))), **bias})
+
+
+@lower.register
+def _(layer: spec.MaxPool2D, place: Place) -> Lowered:
+    (top, bottom), (left, right) = layer.pads(place.shape)
+    pool = nn.MaxPool2d(layer.size, layer.steps)
+    if not any((top, bottom, left, right)):
+        return Lowered(pool)
+    return Lowered(nn.Sequential(nn.ConstantPad2d((left, right, top, bottom), -torch.inf), pool))
+
+
+@lower.register
+def _(layer: spec.AvgPool2D, place: Place) -> Lowered:
+    (top, bottom), (left, right) = layer.pads(place.shape)
+    if top == bottom and left == right:
+        return Lowered(nn.AvgPool2d(layer.size, layer.steps, (top, left), count_include_pad=False))
+    return Lowered(_UnevenAvgPool2d(layer, place))
+
+
+@lower.register
+def _(layer: spec.BatchNorm, place: Place) -> Lowered:
+    count = place.batch_size * int(np.prod(place.shape[:-1]))
+    if count < 2:
+        raise Unsupported("torch.nn.BatchNorm: expected more than 1 value per channel when training")
+    # torch's running variance is the unbiased one. Where the spec's is biased, the buffer holds it times
+    # n / (n - 1), a constant as every batch has the same size, and evaluation divides it out.
+    factor = 1.0 if layer.running_variance == "unbiased" else count / (count - 1)
+    kind = _BatchNorm2d if len(place.shape) == 3 else _BatchNorm1d
+    module = kind(place.shape[-1], eps=layer.epsilon, momentum=1 - layer.momentum)
+    module.variance_factor = factor
+    return Lowered(
+        module,
+        {
+            "scale": ("weight", Layout()),
+            "shift": ("bias", Layout()),
+            "running_mean": ("running_mean", Layout()),
+            "running_variance": ("running_var", Layout(factor=factor)),
+        },
+    )
+
+
+@lower.register
+def _(layer: spec.Dropout, place: Place) -> Lowered:
+    return Lowered(nn.Dropout(layer.rate))
+
+
+@lower.register
+def _(layer: spec.Flatten, place: Place) -> Lowered:
+    return Lowered(_FlattenImage() if len(place.shape) == 3 else nn.Flatten())
+
+
+def _activation(module: Callable[[], nn.Module], layer: spec.Layer, place: Place) -> Lowered:
+    return Lowered(module())
+
+
+for _layer, _module in (
+    (spec.ReLU, nn.ReLU),
+    (spec.Sigmoid, nn.Sigmoid),
+    (spec.Tanh, nn.Tanh),
+    (spec.Softmax, lambda: nn.Softmax(dim=-1)),
+):
+    lower.register(_layer, functools.partial(_activation, _module))
+
+
+class _FlattenImage(nn.Module):
+    """Row-major over (height, width, channels); a view, as the memory is channels last."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _channels_last(x).flatten(1)
+
+
+class _VarianceFactor:
+    """Evaluation with the running variance divided by the factor that the buffer carries."""
+
+    variance_factor: float = 1.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training or self.variance_factor == 1.0:  # type: ignore[attr-defined]
+            return super().forward(x)  # type: ignore[misc,no-any-return]
+        variance = self.running_var / self.variance_factor  # type: ignore[attr-defined]
+        return nn.functional.batch_norm(
+            x, self.running_mean, variance, self.weight, self.bias, False, 0.0, self.eps  # type: ignore[attr-defined]
+        )
+
+
+class _BatchNorm2d(_VarianceFactor, nn.BatchNorm2d):
+    pass
+
+
+class _BatchNorm1d(_VarianceFactor, nn.BatchNorm1d):
+    pass
+
+
+class _UnevenAvgPool2d(nn.Module):
+    """The mean of real elements under uneven padding, which `nn.AvgPool2d` does not take."""
+
+    def __init__(self, layer: spec.AvgPool2D, place: Place) -> None:
+        super().__init__()
+        (top, bottom), (left, right) = layer.pads(place.shape)
+        self.sum = nn.Sequential(
+            nn.ConstantPad2d((left, right, top, bottom), 0.0),
+            nn.AvgPool2d(layer.size, layer.steps, divisor_override=1),
+        )
+        counts = torch.tensor(layer.counts(place.shape)).permute(2, 0, 1)
+        self.register_buffer("counts", counts, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.sum(x) / self.counts

@@ -1,0 +1,37 @@
+"""The reference's side of a proof, computed once for a workload and left as files for every contender."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from harness.spec import proof
+from harness.spec.program import Program
+
+
+def write_proof(
+    folder: Path, program: Program, initial: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], batch_size: int
+) -> None:
+    """Write `batches.npz`, `reference.npz` and `tolerances.json` (see `harness.worker.verify`).
+
+    The batches are the first examples of `arrays` in their own order, from the start again where they end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = proof.STEPS * batch_size
+    available = len(next(iter(arrays.values())))
+    used = {name: np.asarray(array[: min(needed, available)]) for name, array in arrays.items()}
+    order = (np.arange(needed, dtype=np.int32) % min(needed, available)).reshape(proof.STEPS, batch_size)
+    batches = proof.Batches(used, order)
+    reference = proof.reference_evidence(program, initial, batches)
+    allowed: dict[str, dict[str, float]] = {"scale": proof.scales(reference, initial)}
+    for precision in ("float64", "float32"):
+        allowed[precision] = proof.tolerances(program, initial, batches, reference, precision)
+    allowed["float64 coarse"] = proof.tolerances(
+        program, initial, batches, reference, "float64", coarse_numbers=True
+    )
+    np.savez(folder / "batches.npz", order=order, **used)
+    np.savez(folder / "reference.npz", **reference)
+    (folder / "tolerances.json").write_text(json.dumps(allowed))

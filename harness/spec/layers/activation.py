@@ -1,0 +1,63 @@
+"""Activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.spec import tape
+from harness.spec.codec import member
+from harness.spec.layers.base import Layer, Pass, Shape
+from harness.spec.tape import Array
+
+
+@dataclass(frozen=True)
+class _Activation(Layer):
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """As the input."""
+        return inputs[0]
+
+    def flops(self, *inputs: Shape) -> int:
+        """One for each element."""
+        return math.prod(inputs[0])
+
+
+@member("relu")
+@dataclass(frozen=True)
+class ReLU(_Activation):
+    """max(x, 0), with gradient zero at zero."""
+
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
+        """max(x, 0)."""
+        return tape.relu(inputs[0])
+
+
+@member("sigmoid")
+@dataclass(frozen=True)
+class Sigmoid(_Activation):
+    """1 / (1 + exp(-x))."""
+
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
+        """(1 + tanh(x / 2)) / 2: the same function, which never overflows."""
+        return (tape.tanh(inputs[0] * 0.5) + 1.0) * 0.5
+
+
+@member("tanh")
+@dataclass(frozen=True)
+class Tanh(_Activation):
+    """Hyperbolic tangent."""
+
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
+        """tanh(x)."""
+        return tape.tanh(inputs[0])
+
+
+@member("softmax")
+@dataclass(frozen=True)
+class Softmax(_Activation):
+    """exp(x) / sum(exp(x)) over the last axis."""
+
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
+        """The exponential of log-softmax."""
+        return tape.exp(tape.log_softmax(inputs[0]))

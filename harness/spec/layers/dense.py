@@ -1,0 +1,61 @@
+"""Fully connected layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.spec.codec import member
+from harness.spec.initializers import Initializer
+from harness.spec.layers.base import Layer, Parameter, Pass, Shape, check_positive, check_rank
+from harness.spec.tape import Array, reshape
+
+
+@member("dense")
+@dataclass(frozen=True)
+class Dense(Layer):
+    """y = x W + b: (features,) to (units,). Kernel W is (features, units), bias b is (units,)."""
+
+    units: int
+    bias: bool = True
+    initializer: Initializer = "glorot_uniform"
+
+    def __post_init__(self) -> None:
+        check_positive(units=self.units)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """(units,)."""
+        (shape,) = inputs
+        check_rank(shape, 1, "a vector (put a flatten layer before it)")
+        return (self.units,)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
+        """`kernel` (features, units) and, with `bias`, `bias` (units,)."""
+        ((features,),) = inputs
+        kernel = Parameter((features, self.units), self.initializer, features, self.units, penalized=True)
+        return {"kernel": kernel, "bias": Parameter((self.units,), "zeros")} if self.bias else {"kernel": kernel}
+
+    def flops(self, *inputs: Shape) -> int:
+        """Two for each weight, one for each bias."""
+        ((features,),) = inputs
+        return 2 * features * self.units + self.units * self.bias
+
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
+        """x W + b."""
+        product = inputs[0] @ parameters["kernel"]
+        return product + parameters["bias"] if self.bias else product
+
+
+@member("flatten")
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """Every axis of the example into one, row-major over (height, width, channels)."""
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """(product of the axes,)."""
+        return (math.prod(inputs[0]),)
+
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
+        """Reshape to (batch, -1)."""
+        return reshape(inputs[0], (inputs[0].shape[0], math.prod(inputs[0].shape[1:])))

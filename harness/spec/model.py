@@ -1,0 +1,140 @@
+"""A model: a graph of layers, and the shapes, parameters and cost that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from harness.errors import unknown
+from harness.spec.codec import SpecError, name_of
+from harness.spec.layers.base import Layer, Parameter, Shape
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a model: the shape of an example (channels last) and what its numbers are."""
+
+    shape: tuple[int, ...]
+    dtype: Literal["float", "int"] = "float"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer at its place: `inputs` names model inputs or earlier nodes."""
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A directed graph of layers, its nodes in an order of evaluation.
+
+    Raises SpecError where a name is unknown or used twice, or where shapes do not fit.
+    """
+
+    inputs: dict[str, Input]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        known = set(self.inputs)
+        for index, node in enumerate(self.nodes):
+            here = ("nodes", index)
+            for name in node.inputs:
+                if name not in known:
+                    raise SpecError(str(unknown("tensor", name, known)), (*here, "inputs"))
+            if node.name in known:
+                raise SpecError(f"the name {node.name!r} is taken", (*here, "name"))
+            known.add(node.name)
+        for name in self.outputs:
+            if name not in known:
+                raise SpecError(str(unknown("tensor", name, known)), ("outputs",))
+        self.shapes()
+
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of one example of every tensor: inputs and nodes."""
+        shapes: dict[str, Shape] = {name: tuple(given.shape) for name, given in self.inputs.items()}
+        for index, node in enumerate(self.nodes):
+            incoming = [shapes[name] for name in node.inputs]
+            try:
+                shapes[node.name] = node.layer.output_shape(*incoming)
+            except SpecError as error:
+                where = f"{node.name} ({name_of(node.layer)})"
+                message = f"{where}: {error.message}"
+                raise SpecError(message, ("nodes", index, "layer", *error.path)) from None
+        return shapes
+
+    def walk(self) -> Iterator[tuple[Node, list[Shape], Shape]]:
+        """Each node with the example shapes that come in and go out."""
+        shapes = self.shapes()
+        for node in self.nodes:
+            yield node, [shapes[name] for name in node.inputs], shapes[node.name]
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Every tensor of the model by the name `node/tensor`."""
+        return {
+            f"{node.name}/{name}": parameter
+            for node, incoming, _ in self.walk()
+            for name, parameter in node.layer.parameters(*incoming).items()
+        }
+
+    def flops(self) -> int:
+        """Floating-point operations of a forward pass for one example."""
+        return sum(node.layer.flops(*incoming) for node, incoming, _ in self.walk())
+
+    def evaluate(self, inputs: Sequence[V], apply: Callable[..., V]) -> tuple[V, ...]:
+        """Run the graph: `apply(node, *values)` computes one node. Gives the outputs, in their order.
+
+        What a value is, is the caller's affair: a tensor of any framework, a symbol, a NumPy array.
+        """
+        values: dict[str, V] = dict(zip(self.inputs, inputs, strict=True))
+        for node in self.nodes:
+            values[node.name] = apply(node, *[values[name] for name in node.inputs])
+        return tuple(values[name] for name in self.outputs)
+
+    def is_chain(self) -> bool:
+        """Whether the graph is a plain chain: one input, each node fed by the one before, the last one out."""
+        fed = [*self.inputs, *[node.name for node in self.nodes]]
+        return (
+            len(self.inputs) == 1
+            and all(node.inputs == (before,) for node, before in zip(self.nodes, fed, strict=False))
+            and self.outputs == (fed[-1],)
+        )
+
+    def without_randomness(self) -> Model:
+        """The same model with every random layer switched off."""
+        nodes = tuple(replace(node, layer=node.layer.without_randomness()) for node in self.nodes)
+        return replace(self, nodes=nodes)
+
+
+def sequential(shape: Sequence[int], *layers: Layer, dtype: Literal["float", "int"] = "float") -> Model:
+    """A chain of layers on one input `x`; nodes are named by layer and number: dense1, relu1, dense2."""
+    counts: dict[str, int] = {}
+    nodes: list[Node] = []
+    last = "x"
+    for layer in layers:
+        kind = name_of(layer)
+        counts[kind] = counts.get(kind, 0) + 1
+        nodes.append(Node(f"{kind}{counts[kind]}", layer, (last,)))
+        last = nodes[-1].name
+    return Model({"x": Input(tuple(shape), dtype)}, tuple(nodes), (last,))
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """`model/dense1/kernel` as (`model/dense1`, `kernel`)."""
+    owner, _, tensor = name.rpartition("/")
+    return owner, tensor
+
+
+def grouped(tensors: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{"dense1/kernel": k, "dense1/bias": b} as {"dense1": {"kernel": k, "bias": b}}."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        owner, part = split_name(name)
+        groups.setdefault(owner, {})[part] = tensor
+    return groups

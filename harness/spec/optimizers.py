@@ -1,0 +1,94 @@
+"""Optimizers: how a gradient moves a parameter, with one meaning in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.spec.codec import SpecError, family, member
+from harness.spec.layers.base import check_positive, check_rate
+
+Slots = dict[str, np.ndarray]
+
+
+@family
+@dataclass(frozen=True)
+class Optimizer:
+    """A rule of update. Plain gradient descent is SGD with a batch that is the whole training set."""
+
+    def slots(self, parameter: np.ndarray) -> Slots:
+        """The memory kept for one parameter before the first step."""
+        return {}
+
+    def step(
+        self, parameter: np.ndarray, gradient: np.ndarray, slots: Mapping[str, np.ndarray], count: int
+    ) -> tuple[np.ndarray, Slots]:
+        """The parameter and its memory after step number `count` (the first is 1)."""
+        raise NotImplementedError
+
+
+@member("sgd")
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """v = momentum * v + g;  p = p - learning_rate * v. The learning rate stands outside of the velocity."""
+
+    learning_rate: float
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive(learning_rate=self.learning_rate)
+        check_rate(momentum=self.momentum)
+
+    def slots(self, parameter: np.ndarray) -> Slots:
+        """`velocity`, where there is momentum."""
+        return {"velocity": np.zeros_like(parameter)} if self.momentum else {}
+
+    def step(
+        self, parameter: np.ndarray, gradient: np.ndarray, slots: Mapping[str, np.ndarray], count: int
+    ) -> tuple[np.ndarray, Slots]:
+        """One step."""
+        if not self.momentum:
+            return parameter - self.learning_rate * gradient, {}
+        velocity = self.momentum * slots["velocity"] + gradient
+        return parameter - self.learning_rate * velocity, {"velocity": velocity}
+
+
+@member("adam")
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015, algorithm 1): epsilon is added after the bias correction.
+
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+    p = p - learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon).
+    `weight_decay` is decoupled (Loshchilov and Hutter 2019): first p = p - learning_rate * weight_decay * p,
+    for every parameter.
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive(learning_rate=self.learning_rate, epsilon=self.epsilon)
+        check_rate(beta1=self.beta1, beta2=self.beta2)
+        if self.weight_decay < 0:
+            raise SpecError(f"must not be negative, got {self.weight_decay}", ("weight_decay",))
+
+    def slots(self, parameter: np.ndarray) -> Slots:
+        """`first` and `second` moment."""
+        return {"first": np.zeros_like(parameter), "second": np.zeros_like(parameter)}
+
+    def step(
+        self, parameter: np.ndarray, gradient: np.ndarray, slots: Mapping[str, np.ndarray], count: int
+    ) -> tuple[np.ndarray, Slots]:
+        """One step."""
+        first = self.beta1 * slots["first"] + (1 - self.beta1) * gradient
+        second = self.beta2 * slots["second"] + (1 - self.beta2) * gradient * gradient
+        corrected = first / (1 - self.beta1**count)
+        scale = np.sqrt(second / (1 - self.beta2**count)) + self.epsilon
+        decayed = parameter - self.learning_rate * self.weight_decay * parameter
+        return decayed - self.learning_rate * corrected / scale, {"first": first, "second": second}

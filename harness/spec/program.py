@@ -1,0 +1,174 @@
+"""A program: models, the updates that a training step consists of, and what is evaluated.
+
+A classifier has one model and one update. A GAN has two of each, taken in turn: the discriminator's update
+calls the generator and then itself twice; the generator's calls both and moves the generator alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from harness.errors import unknown
+from harness.spec.codec import SpecError
+from harness.spec.initializers import draw
+from harness.spec.layers.base import Parameter, Shape
+from harness.spec.losses import Loss
+from harness.spec.model import Model
+from harness.spec.optimizers import Optimizer
+from harness.spec.penalties import Penalty
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Call:
+    """`name = model(inputs)`: inputs are arrays of the batch or earlier calls. Of several outputs of a model
+    the first is `name`, the others are `name.1`, `name.2`.
+    """
+
+    name: str
+    model: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a loss: `weight * loss(inputs)`."""
+
+    loss: Loss
+    inputs: tuple[str, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Update:
+    """One move: the loss is the sum of `terms` and of `penalties` on the moved models; its gradient moves the
+    models named in `moves` by `optimizer`.
+    """
+
+    name: str
+    calls: tuple[Call, ...]
+    terms: tuple[Term, ...]
+    moves: tuple[str, ...]
+    optimizer: Optimizer
+    penalties: tuple[Penalty, ...] = ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is computed. `arrays` gives the shape of one example of each array of a batch.
+
+    A training step runs the updates in their order; `predict` are the calls of an evaluation and `outputs`
+    the tensors that it gives. Raises SpecError where names or shapes do not fit.
+    """
+
+    arrays: dict[str, tuple[int, ...]]
+    models: dict[str, Model]
+    updates: tuple[Update, ...]
+    predict: tuple[Call, ...]
+    outputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for index, update in enumerate(self.updates):
+            here = ("updates", index)
+            shapes = self._shapes(update.calls, (*here, "calls"))
+            for place, term in enumerate(update.terms):
+                where = (*here, "terms", place)
+                incoming = [_known(name, shapes, (*where, "inputs")) for name in term.inputs]
+                try:
+                    term.loss.check(*incoming)
+                except SpecError as error:
+                    raise error.under(*where, "loss") from None
+            for name in update.moves:
+                _known(name, self.models, (*here, "moves"))
+        shapes = self._shapes(self.predict, ("predict",))
+        for name in self.outputs:
+            _known(name, shapes, ("outputs",))
+
+    def _shapes(self, calls: tuple[Call, ...], path: tuple[str | int, ...]) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {name: tuple(shape) for name, shape in self.arrays.items()}
+        for index, call in enumerate(calls):
+            here = (*path, index)
+            model = _known(call.model, self.models, (*here, "model"))
+            incoming = [_known(name, shapes, (*here, "inputs")) for name in call.inputs]
+            expected = [tuple(given.shape) for given in model.inputs.values()]
+            if incoming != expected:
+                raise SpecError(f"model {call.model!r} takes {expected}, got {incoming}", (*here, "inputs"))
+            inside = model.shapes()
+            for place, name in enumerate(model.outputs):
+                shapes[output_name(call, place)] = inside[name]
+        return shapes
+
+    def output_shapes(self) -> dict[str, Shape]:
+        """The shape of one example of each output of an evaluation."""
+        shapes = self._shapes(self.predict, ("predict",))
+        return {name: shapes[name] for name in self.outputs}
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Every tensor of every model by the name `model/node/tensor`."""
+        return {
+            f"{name}/{tensor}": parameter
+            for name, model in self.models.items()
+            for tensor, parameter in model.parameters().items()
+        }
+
+    def moved(self, update: Update) -> list[str]:
+        """The names of the tensors that `update` trains."""
+        return [
+            name
+            for name, parameter in self.parameters().items()
+            if parameter.trainable and name.split("/")[0] in update.moves
+        ]
+
+    def penalized(self, update: Update) -> list[str]:
+        """The names of the tensors that the penalties of `update` act on."""
+        parameters = self.parameters()
+        return [name for name in self.moved(update) if parameters[name].penalized]
+
+    def count(self) -> int:
+        """The number of trainable numbers."""
+        return sum(math.prod(p.shape) for p in self.parameters().values() if p.trainable)
+
+    def flops(self) -> int:
+        """Floating-point operations of one evaluation of one example."""
+        return sum(self.models[call.model].flops() for call in self.predict)
+
+    def initial(self, seed: int) -> dict[str, np.ndarray]:
+        """The initial value of every tensor: float64, representable in float32."""
+        return {
+            name: draw(name, p.shape, p.initializer, p.fan_in, p.fan_out, seed)
+            for name, p in self.parameters().items()
+        }
+
+    def without_randomness(self) -> Program:
+        """The same program with every random layer switched off."""
+        return replace(
+            self, models={name: model.without_randomness() for name, model in self.models.items()}
+        )
+
+
+def output_name(call: Call, place: int) -> str:
+    """The name of a call's output number `place`."""
+    return call.name if place == 0 else f"{call.name}.{place}"
+
+
+def run_calls(
+    calls: tuple[Call, ...], batch: Mapping[str, V], call_model: Callable[..., tuple[V, ...]]
+) -> dict[str, V]:
+    """Run `calls` on a batch; `call_model(name, *inputs)` gives a model's outputs. Gives every tensor by name."""
+    values = dict(batch)
+    for call in calls:
+        outputs = call_model(call.model, *[values[name] for name in call.inputs])
+        values.update((output_name(call, place), output) for place, output in enumerate(outputs))
+    return values
+
+
+def _known(name: str, known: Mapping[str, V], path: tuple[str | int, ...]) -> V:
+    if name not in known:
+        raise SpecError(str(unknown("name", name, known)), path)
+    return known[name]

@@ -1,0 +1,194 @@
+"""The proof: what is compared with the reference, how the error is measured, and where tolerances come from.
+
+Evidence is a set of named tensors that a program gives on the proof's batches:
+
+    output/<name>                 an evaluation at the initial weights
+    loss/<update>                 the training loss of the first batch
+    gradient/<tensor>             its gradient
+    loss/after steps              the mean loss of STEPS optimizer steps
+    parameter/<tensor>            every parameter and state after them; its error is told as a share of the
+                                  distance that the tensor moved
+    output after steps/<name>     an evaluation after them
+
+The error of a tensor is the root mean square of the difference over that of the reference.
+
+Tolerances follow from rounding. The reference itself is run several times at the precision in question with
+every weight and input moved by at most one unit in its last place; the largest error that this brings is what
+the computation loses by itself, and MULTIPLE times that is allowed, but never less than FLOOR.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.spec import codec
+from harness.spec.program import Program
+from harness.spec.reference import Reference, Tensors
+
+Precision = Literal["float64", "float32"]
+
+STEPS = 10
+"""Optimizer steps in a proof."""
+RUNS = 6
+"""Runs of the reference from which the loss by rounding is taken."""
+MULTIPLE = 8.0
+"""Allowed error over what the same computation loses by itself."""
+FLOOR: dict[Precision, float] = {"float64": 1e-10, "float32": MULTIPLE * 2.0**-23}
+"""The least tolerance: "near 1e-10" in float64; a few units in the last place in float32."""
+NEGLIGIBLE = 1e-6
+"""A tensor smaller than this share of the largest one of its kind is measured against that share instead: a
+gradient that is zero but for rounding has no relative error."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One tensor of the evidence held against the reference. An `error` of None was not a finite number."""
+
+    tensor: str
+    error: float | None
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return self.error is not None and self.error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The proof's batches: `first` for forward pass and gradient, `steps` for the optimizer steps."""
+
+    arrays: Mapping[str, np.ndarray]
+    order: np.ndarray
+    """Indices into the arrays: int32 (STEPS, batch)."""
+
+    def batch(self, step: int) -> Tensors:
+        """The arrays of one batch."""
+        return {name: np.asarray(array[self.order[step]]) for name, array in self.arrays.items()}
+
+
+def reference_evidence(
+    program: Program, initial: Mapping[str, np.ndarray], batches: Batches, dtype: Any = np.float64
+) -> Tensors:
+    """The evidence that the reference gives at a precision. Evaluation is of `program` as it is; training is
+    of the program without its random layers, as for every contender.
+    """
+    first = batches.batch(0)
+    evidence: Tensors = {}
+    for name, output in Reference(program, initial, dtype).predict(first).items():
+        evidence[f"output/{name}"] = output
+    still = Reference(program.without_randomness(), initial, dtype)
+    for update in still.program.updates:
+        loss, found, _ = still.loss_and_gradients(update, first)
+        evidence[f"loss/{update.name}"] = np.asarray(loss)
+        evidence.update((f"gradient/{name}", gradient) for name, gradient in found.items())
+    losses = still.train(batches.batch(step) for step in range(len(batches.order)))
+    evidence["loss/after steps"] = np.asarray(np.mean(losses))
+    evidence.update((f"parameter/{name}", tensor) for name, tensor in still.tensors.items())
+    after = Reference(program, still.tensors, dtype).predict(first)
+    evidence.update((f"output after steps/{name}", output) for name, output in after.items())
+    return {name: np.asarray(tensor, np.float64) for name, tensor in evidence.items()}
+
+
+def scales(evidence: Tensors, initial: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The size against which each tensor's error is told (see the module's docstring and NEGLIGIBLE)."""
+    sizes = {name: _rms(_moved(name, tensor, initial)) for name, tensor in evidence.items()}
+    largest: dict[str, float] = {}
+    for name, size in sizes.items():
+        kind = name.split("/")[0]
+        largest[kind] = max(largest.get(kind, 0.0), size)
+    return {
+        name: max(size, NEGLIGIBLE * largest[name.split("/")[0]]) or 1.0 for name, size in sizes.items()
+    }
+
+
+def errors(evidence: Tensors, reference: Tensors, scale: Mapping[str, float]) -> dict[str, float]:
+    """The error of each tensor of the reference; infinite where the evidence lacks it, has another shape or a
+    number that is not finite.
+    """
+    found = {}
+    for name, wanted in reference.items():
+        given = evidence.get(name)
+        if given is None or given.shape != wanted.shape or not np.all(np.isfinite(given)):
+            found[name] = math.inf
+        else:
+            found[name] = _rms(given.astype(np.float64) - wanted) / scale[name]
+    return found
+
+
+def tolerances(
+    program: Program,
+    initial: Mapping[str, np.ndarray],
+    batches: Batches,
+    reference: Tensors,
+    precision: Precision,
+    *,
+    coarse_numbers: bool = False,
+) -> dict[str, float]:
+    """The tolerance of each tensor at a precision, from what the reference loses by itself.
+
+    With `coarse_numbers` the numbers of the spec (rates, momenta, epsilons) are rounded too, to float32: for a
+    framework whose kernels take them so, whatever the precision of the tensors.
+    """
+    random = np.random.Generator(np.random.PCG64(20))
+    scale = scales(reference, initial)
+    worst = dict.fromkeys(reference, 0.0)
+    for _ in range(RUNS):
+        shaken = Batches(_shake(batches.arrays, precision, random), batches.order)
+        theirs = _shake_numbers(program, random) if coarse_numbers else program
+        evidence = reference_evidence(theirs, _shake(initial, precision, random), shaken, precision)
+        for name, error in errors(evidence, reference, scale).items():
+            worst[name] = max(worst[name], error)
+    return {name: max(FLOOR[precision], MULTIPLE * error) for name, error in worst.items()}
+
+
+def compare(
+    evidence: Tensors, reference: Tensors, scale: Mapping[str, float], allowed: Mapping[str, float]
+) -> list[Check]:
+    """Every tensor of the reference with its error and tolerance, the worst (error over tolerance) first."""
+    found = errors(evidence, reference, scale)
+    checks = [
+        Check(name, error if math.isfinite(error) else None, allowed[name]) for name, error in found.items()
+    ]
+    return sorted(checks, key=lambda check: -math.inf if check.error is None else -check.error / check.tolerance)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _moved(name: str, tensor: np.ndarray, initial: Mapping[str, np.ndarray]) -> np.ndarray:
+    kind, _, rest = name.partition("/")
+    return tensor - initial[rest] if kind == "parameter" else tensor
+
+
+def _shake(
+    tensors: Mapping[str, np.ndarray], precision: Precision, random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    unit = float(np.finfo(precision).eps)
+    return {
+        name: value.astype(np.float64) * (1 + unit * random.uniform(-1, 1, value.shape))
+        if value.dtype.kind == "f"
+        else value
+        for name, value in tensors.items()
+    }
+
+
+def _shake_numbers(program: Program, random: np.random.Generator) -> Program:
+    unit = float(np.finfo(np.float32).eps)
+
+    def shake(data: Any) -> Any:
+        if isinstance(data, float):
+            return data * (1 + unit * random.uniform(-1, 1))
+        if isinstance(data, Mapping):
+            return {key: shake(item) for key, item in data.items()}
+        if isinstance(data, Sequence) and not isinstance(data, str):
+            return [shake(item) for item in data]
+        return data
+
+    return codec.decode(Program, shake(codec.encode(program)))

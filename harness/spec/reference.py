@@ -1,0 +1,112 @@
+"""The reference: a program run in NumPy from the meaning of its layers, losses and optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.spec.layers.base import Pass
+from harness.spec.model import grouped
+from harness.spec.program import Program, Update, run_calls
+from harness.spec.tape import Array, gradients
+
+Tensors = dict[str, np.ndarray]
+Batch = Mapping[str, np.ndarray]
+
+
+class Reference:
+    """A program in NumPy at one precision.
+
+    `tensors` holds every parameter and state by name and is replaced, never changed in place. Layers with a
+    random part need `random` to run in training.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        initial: Mapping[str, np.ndarray],
+        dtype: Any = np.float64,
+        random: np.random.Generator | None = None,
+    ) -> None:
+        self.program = program
+        self.dtype = np.dtype(dtype)
+        self.random = random
+        self.tensors: Tensors = {name: value.astype(self.dtype) for name, value in initial.items()}
+        self.count = 0
+        self.slots = [
+            {name: update.optimizer.slots(self.tensors[name]) for name in program.moved(update)}
+            for update in program.updates
+        ]
+
+    def predict(self, batch: Batch) -> Tensors:
+        """The outputs of an evaluation, each (batch, *shape)."""
+        values = self._run(self.program.predict, batch, self._arrays(), training=False)[0]
+        return {name: values[name].value for name in self.program.outputs}
+
+    def loss(self, update: Update, batch: Batch) -> float:
+        """The training loss of one update."""
+        return float(self._loss(update, batch, self._arrays())[0].value)
+
+    def loss_and_gradients(self, update: Update, batch: Batch) -> tuple[float, Tensors, Tensors]:
+        """The loss, the gradient of every tensor that the update moves, and the new state of the layers."""
+        arrays = self._arrays()
+        loss, state = self._loss(update, batch, arrays)
+        moved = self.program.moved(update)
+        found = gradients(loss, [arrays[name] for name in moved])
+        return float(loss.value), dict(zip(moved, found, strict=True)), state
+
+    def train(self, batches: Iterable[Batch]) -> list[float]:
+        """One step for each batch: every update in turn. Gives the loss of each step, summed over updates."""
+        losses = []
+        for batch in batches:
+            self.count += 1
+            losses.append(
+                sum(self._step(update, slots, batch) for update, slots in zip(self.program.updates, self.slots, strict=True))
+            )
+        return losses
+
+    def _step(self, update: Update, slots: dict[str, Tensors], batch: Batch) -> float:
+        loss, found, state = self.loss_and_gradients(update, batch)
+        moved = {}
+        for name, gradient in found.items():
+            new, slots[name] = update.optimizer.step(self.tensors[name], gradient, slots[name], self.count)
+            moved[name] = new.astype(self.dtype)
+        self.tensors = {**self.tensors, **state, **moved}
+        return loss
+
+    def _arrays(self) -> dict[str, Array]:
+        return {name: Array(value) for name, value in self.tensors.items()}
+
+    def _loss(self, update: Update, batch: Batch, arrays: dict[str, Array]) -> tuple[Array, Tensors]:
+        values, state = self._run(update.calls, batch, arrays, training=True)
+        terms = [term.loss.apply(*[values[name] for name in term.inputs]) * term.weight for term in update.terms]
+        for penalty in update.penalties:
+            terms.extend(penalty.apply(arrays[name]) for name in self.program.penalized(update))
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total, state
+
+    def _run(
+        self, calls: tuple[Any, ...], batch: Batch, arrays: Mapping[str, Array], training: bool
+    ) -> tuple[dict[str, Array], Tensors]:
+        owners = grouped(arrays)
+        state: Tensors = {}
+
+        def call_model(name: str, *inputs: Array) -> tuple[Array, ...]:
+            def apply(node: Any, *values: Array) -> Array:
+                this = Pass(training, self.random)
+                owner = f"{name}/{node.name}"
+                output = node.layer.apply(this, owners.get(owner, {}), *values)
+                state.update((f"{owner}/{tensor}", new.astype(self.dtype)) for tensor, new in this.state.items())
+                return output
+
+            return self.program.models[name].evaluate(inputs, apply)
+
+        given = {
+            name: Array(value.astype(self.dtype) if value.dtype.kind == "f" else value)
+            for name, value in batch.items()
+        }
+        return run_calls(calls, given, call_model), state

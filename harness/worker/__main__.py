@@ -1,0 +1,95 @@
+"""`python -m harness.worker JOB.json`: run one job and write what came of it."""
+
+from __future__ import annotations
+
+from harness.worker.memory import memory_bytes
+
+START_BYTES = memory_bytes("resident")
+"""Before NumPy, before anything else: the interpreter alone."""
+
+import importlib.metadata  # noqa: E402
+import os  # noqa: E402
+import platform  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from pathlib import Path  # noqa: E402
+from time import perf_counter  # noqa: E402
+from typing import Any  # noqa: E402
+
+from harness.worker.backend import load_backend  # noqa: E402
+from harness.worker.job import Job, write_json  # noqa: E402
+from harness.worker.measure import Diverged, exercise, measure  # noqa: E402
+from harness.worker.protocol import Unsupported  # noqa: E402
+from harness.worker.verify import prove, verdict  # noqa: E402
+
+MEMORY_STEPS = 50
+"""Training steps of the memory pass."""
+
+
+def run(job: Job) -> dict[str, Any]:
+    """The outcome of a job: status, reason, environment, and proof or measures."""
+    outcome: dict[str, Any] = {"status": "ok", "reason": None, "proof": None, "measures": None}
+    try:
+        start = perf_counter()
+        build = load_backend(job.backend.name, Path(job.backend.folder)).build
+        import_seconds = perf_counter() - start
+        if job.kind == "verify":
+            outcome["proof"] = prove(job, build)
+            outcome["reason"] = verdict(outcome["proof"])
+            outcome["status"] = "failed" if outcome["reason"] else "ok"
+        elif job.kind == "memory":
+            import_bytes = memory_bytes("resident")
+            built = exercise(job, build, MEMORY_STEPS)
+            outcome["measures"] = {
+                "start_bytes": START_BYTES,
+                "import_bytes": import_bytes,
+                "peak_bytes": memory_bytes("peak"),
+                "device_peak_bytes": built.device_peak_bytes(),
+            }
+        else:
+            outcome["measures"] = {"import_seconds": import_seconds, **measure(job, build)}
+    except Unsupported as error:
+        outcome.update(status="unsupported", reason=str(error))
+    except Diverged as error:
+        outcome.update(status="diverged", reason=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        outcome.update(status=_kind_of(error), reason=_one_line(error))
+    outcome["environment"] = _environment()
+    return outcome
+
+
+def _kind_of(error: Exception) -> str:
+    # Each framework has its own class for it, and all say it in these words.
+    exhausted = isinstance(error, MemoryError) or any(
+        words in str(error).lower() for words in ("out of memory", "resource_exhausted", "can't allocate memory")
+    )
+    return "out-of-memory" if exhausted else "crashed"
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:500]
+
+
+def _environment() -> dict[str, Any]:
+    packages = {
+        distribution.metadata["Name"]: distribution.version for distribution in importlib.metadata.distributions()
+    }
+    prefixes = ("OMP_", "MKL_", "OPENBLAS_", "TF_", "XLA_", "KERAS_", "JAX_", "MXNET_", "TORCH", "CUDA_")
+    variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
+    return {"python": platform.python_version(), "packages": packages, "variables": variables}
+
+
+def main() -> int:
+    """Read the job, run it, write its result."""
+    job = Job.read(Path(sys.argv[1]))
+    write_json(Path(job.result), run(job))
+    # Frameworks' own threads can hang or crash on the way out; what had to be said is on disk.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

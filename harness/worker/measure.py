@@ -1,0 +1,176 @@
+"""The clocks: how one contender is measured in one process. The same code for every framework.
+
+Data are on the device and batches are staged before a clock starts. A block of steps is started, waited for
+once at its end, and its time stored as it is; nothing is averaged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from harness.spec.metrics import METRICS
+from harness.spec.program import Program
+from harness.spec.reference import Batch
+from harness.spec.tape import Array
+from harness.worker.job import Job
+from harness.worker.protocol import Built, Tensors
+
+EVALUATION_BATCH = 256
+"""Examples in a batch of an evaluation, or all of them where there are fewer."""
+
+
+class Diverged(Exception):
+    """Training left the finite numbers."""
+
+
+def measure(job: Job, build: Any) -> dict[str, Any]:
+    """Build, first step, steady steps, evaluation and, where asked for, training by the recipe."""
+    start = perf_counter()
+    built: Built = build(job.program, job.setting())
+    built.load(job.initial())
+    train = built.place(job.arrays("train"))
+    built.wait()
+    build_seconds = perf_counter() - start
+
+    batches = _endless(job.epochs())
+    first_step_seconds = _block(built, train, batches, 1)
+    train_blocks = _steady_blocks(job, built, train, batches)
+    test = Evaluation(job, built, "test")
+    evaluate_passes = _evaluate_passes(job, test)
+    return {
+        "build_seconds": build_seconds,
+        "first_step_seconds": first_step_seconds,
+        "batch_size": job.batch_size,
+        "train_blocks": train_blocks,
+        "evaluate_passes": evaluate_passes,
+        "learning": learn(job, built, train, test) if job.protocol.learn else None,
+        "device_peak_bytes": built.device_peak_bytes(),
+    }
+
+
+def exercise(job: Job, build: Any, steps: int) -> Built:
+    """What the memory pass runs: build, `steps` training steps and one evaluation."""
+    built: Built = build(job.program, job.setting())
+    built.load(job.initial())
+    train = built.place(job.arrays("train"))
+    _block(built, train, _endless(job.epochs()), steps)
+    Evaluation(job, built, "test").outputs()
+    return built
+
+
+def _endless(epochs: np.ndarray) -> Iterator[np.ndarray]:
+    """Batches of indices, epoch after epoch, from the first again after the last."""
+    while True:
+        for epoch in epochs:
+            yield from epoch
+
+
+def _block(built: Built, placed: Any, batches: Iterator[np.ndarray], steps: int) -> float:
+    staged = built.stage(placed, np.stack([next(batches) for _ in range(steps)]))
+    built.wait()
+    start = perf_counter()
+    built.train(staged)
+    built.wait()
+    return perf_counter() - start
+
+
+def _steady_blocks(job: Job, built: Built, placed: Any, batches: Iterator[np.ndarray]) -> list[dict[str, Any]]:
+    """Warm-up blocks that double until one is long enough, then the timed ones. All are stored."""
+    protocol = job.protocol
+    blocks: list[dict[str, Any]] = []
+    steps, spent, seconds = 1, 0.0, 0.0
+    while spent < protocol.warmup_seconds or seconds < protocol.block_seconds / 2:
+        seconds = _block(built, placed, batches, steps)
+        blocks.append({"steps": steps, "seconds": seconds, "warmup": True})
+        spent += seconds
+        if seconds < protocol.block_seconds:
+            steps = max(steps + 1, min(2 * steps, round(steps * protocol.block_seconds / seconds)))
+    for _ in range(protocol.train_blocks):
+        blocks.append({"steps": steps, "seconds": _block(built, placed, batches, steps), "warmup": False})
+    return blocks
+
+
+class Evaluation:
+    """A split staged for evaluation. The last batch is filled up with the first example, whose surplus
+    outputs are dropped.
+    """
+
+    def __init__(self, job: Job, built: Built, split: str) -> None:
+        self.job = job
+        self.built = built
+        self.arrays = job.arrays(split)
+        self.examples = len(next(iter(self.arrays.values())))
+        batch = min(EVALUATION_BATCH, self.examples)
+        order = np.zeros((-(-self.examples // batch), batch), np.int32)
+        order.reshape(-1)[: self.examples] = np.arange(self.examples)
+        self.staged = built.stage(built.place(self.arrays), order)
+
+    def outputs(self) -> Tensors:
+        """The program's outputs for the split, each (examples, *shape)."""
+        return {name: output[: self.examples] for name, output in self.built.evaluate(self.staged).items()}
+
+    def scores(self) -> dict[str, float]:
+        """The loss (every update's terms on the evaluated outputs, in float64) and each metric."""
+        outputs = self.outputs()
+        if not all(np.all(np.isfinite(output)) for output in outputs.values()):
+            raise Diverged("the outputs are not finite numbers")
+        scores = {name: METRICS[name].compute(outputs, self.arrays) for name in self.job.metrics}
+        loss = evaluation_loss(self.job.program, outputs, self.arrays)
+        return scores if loss is None else {"loss": loss, **scores}
+
+
+def evaluation_loss(program: Program, outputs: Tensors, arrays: Batch) -> float | None:
+    """The loss terms that evaluated outputs and the split's arrays suffice for; None if there are none."""
+    values = {
+        name: Array(np.asarray(value, np.float64) if value.dtype.kind == "f" else np.asarray(value))
+        for name, value in {**arrays, **outputs}.items()
+    }
+    terms = [
+        float(term.loss.apply(*[values[name] for name in term.inputs]).value) * term.weight
+        for update in program.updates
+        for term in update.terms
+        if all(name in values for name in term.inputs)
+    ]
+    return sum(terms) if terms else None
+
+
+def _evaluate_passes(job: Job, evaluation: Evaluation) -> list[dict[str, Any]]:
+    passes = []
+    for number in range(job.protocol.evaluate_passes + 1):
+        start = perf_counter()
+        evaluation.outputs()
+        seconds = perf_counter() - start
+        passes.append({"samples": evaluation.examples, "seconds": seconds, "warmup": number == 0})
+    return passes
+
+
+def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any]:
+    """Train by the recipe from the initial weights: the curve, the validation after each epoch, the test at
+    the end. `seconds` is the time spent in training alone.
+
+    Raises Diverged at the first loss that is not finite.
+    """
+    built.load(job.initial())
+    validation = Evaluation(job, built, "validation") if "validation" in job.data else None
+    curve: list[dict[str, Any]] = []
+    validations: list[dict[str, Any]] = []
+    step, seconds = 0, 0.0
+    for epoch, order in enumerate(job.epochs(), 1):
+        for batches in np.array_split(order, min(job.protocol.curve_points, len(order))):
+            staged = built.stage(train, batches)
+            start = perf_counter()
+            handle = built.train(staged)
+            built.wait()
+            seconds += perf_counter() - start
+            step += len(batches)
+            loss = built.mean_loss(handle)
+            if not np.isfinite(loss):
+                raise Diverged(f"the training loss is {loss} by step {step} of epoch {epoch}")
+            curve.append({"step": step, "loss": loss})
+        if validation is not None:
+            validations.append({"epoch": epoch, "step": step, **validation.scores()})
+    return {"train": curve, "validation": validations, "test": test.scores(), "seconds": seconds}
