@@ -139,6 +139,8 @@ def decode(cls: type[T], data: Any) -> T:
 
 
 def _decode(hint: Any, data: Any) -> Any:
+    if hint is Any:
+        return data
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _decode_union(get_args(hint), data)

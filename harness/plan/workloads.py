@@ -1,0 +1,164 @@
+"""A workload of a suite as a spec, and its data, weights, batch order and proof as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.data import catalogue
+from harness.data.order import batch_order
+from harness.data.prepared import Prepared, prepare
+from harness.errors import UsageError, unknown
+from harness.plan.architectures import build_model
+from harness.plan.proof_files import write_proof
+from harness.plan.suite import SuiteFile, WorkloadTable
+from harness.plan.tasks import TASKS
+from harness.spec.codec import SpecError
+from harness.spec.model import Model, sequential
+from harness.spec.spec import Recipe, Spec
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One spec at one size, with its target."""
+
+    name: str
+    title: str
+    target: float | None
+    spec: Spec
+    train_examples: int
+
+    @property
+    def batch_size(self) -> int:
+        """Examples in a training batch; the whole training set for a full batch."""
+        return self.spec.recipe.batch_size or self.train_examples
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch."""
+        return self.train_examples // self.batch_size
+
+
+def workloads(suite: SuiteFile, names: list[str] | None = None) -> list[Workload]:
+    """The workloads of a suite, all or the named ones. No data is touched.
+
+    Raises UsageError: an unknown name, or a mistake in the suite with its line and field.
+    """
+    known = {table.name: index for index, table in enumerate(suite.suite.workload)}
+    for name in names or ():
+        if name not in known:
+            raise unknown("workload", name, known)
+    chosen = [known[name] for name in dict.fromkeys(names or known)]
+    return [_workload(suite, index) for index in chosen]
+
+
+def _workload(suite: SuiteFile, index: int) -> Workload:
+    table = suite.suite.workload[index]
+    try:
+        return _build(table, suite.path.parent)
+    except SpecError as error:
+        raise suite.mistake(error.under("workload", index)) from None
+
+
+def _build(table: WorkloadTable, beside: Path) -> Workload:
+    try:
+        data_set = catalogue.named(table.data.name)
+    except UsageError as error:
+        raise SpecError(str(error), ("data", "name")) from None
+    if table.task not in TASKS:
+        raise SpecError(str(unknown("task", table.task, TASKS)), ("task",))
+    model = _model(table, beside, data_set.shape, len(data_set.classes))
+    try:
+        program = TASKS[table.task].program(
+            model, data_set.shape, table.loss, table.optimizer, table.penalties
+        )
+    except SpecError as error:
+        raise SpecError(f"model, loss and data do not fit: {error.message}", ("name",)) from None
+    batch_size = None if table.recipe.batch_size == "full" else table.recipe.batch_size
+    examples = data_set.train_examples - round(table.data.held_out * data_set.train_examples)
+    if batch_size is not None and batch_size > examples:
+        raise SpecError(f"is larger than the training set of {examples} examples", ("recipe", "batch_size"))
+    try:
+        recipe = Recipe(batch_size, table.recipe.epochs)
+    except SpecError as error:
+        raise error.under("recipe") from None
+    spec = Spec(program, table.data, recipe, table.metrics)
+    return Workload(table.name, table.title or table.name, table.target, spec, examples)
+
+
+def _model(table: WorkloadTable, beside: Path, shape: tuple[int, ...], classes: int) -> Model:
+    if table.architecture is not None:
+        return build_model(table.architecture, beside, shape, classes, table.model)
+    try:
+        return sequential(shape, *table.layers)
+    except SpecError as error:
+        # sequential's nodes are the suite's layers, one for one.
+        raise SpecError(error.message, ("layers", *error.path[1:2])) from None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files that every contender of a workload reads."""
+
+    folder: Path
+    data: Prepared
+
+    def weights(self, seed: int) -> Path:
+        """Initial weights of a replicate: .npz by canonical name."""
+        return self.folder / f"weights-{seed}.npz"
+
+    def order(self, seed: int) -> Path:
+        """Batch order of a replicate: int32 (epochs, steps, batch)."""
+        return self.folder / f"order-{seed}.npy"
+
+    @property
+    def proof(self) -> Path:
+        """The folder of the proof."""
+        return self.folder / "proof"
+
+    def files(self) -> dict[str, dict[str, str]]:
+        """The arrays of each split by name: paths."""
+        found: dict[str, dict[str, str]] = {}
+        for full_name in self.data.meta["arrays"]:
+            split, _, name = full_name.partition("_")
+            found.setdefault(split, {})[name] = str(self.data.path(full_name))
+        return found
+
+
+def load_data(
+    workload: Workload, data_dir: Path | None, progress: Callable[..., None] | None = None
+) -> Prepared:
+    """The workload's data, prepared; downloaded first where need be."""
+    data = workload.spec.data
+    return prepare(data.name, held_out=data.held_out, seed=data.seed, data_dir=data_dir, progress=progress)
+
+
+def write_inputs(workload: Workload, data: Prepared, folder: Path, seeds: list[int]) -> Inputs:
+    """Draw weights and batch orders for each seed, and write the proof's reference for the first.
+
+    What an earlier, interrupted call left is kept: the same spec and seed give the same files.
+    """
+    inputs = Inputs(folder, data)
+    folder.mkdir(parents=True, exist_ok=True)
+    used = {name: shape for name, shape in workload.spec.program.arrays.items()}
+    for seed in seeds:
+        if not inputs.order(seed).exists():
+            recipe = workload.spec.recipe
+            order = batch_order(workload.train_examples, recipe.batch_size, recipe.epochs, seed)
+            np.savez(inputs.weights(seed), **workload.spec.program.initial(seed))
+            _save_whole(inputs.order(seed), order)
+    if not (inputs.proof / "tolerances.json").exists():
+        arrays = data.arrays()
+        train = {name: arrays[f"train_{name}"] for name in used}
+        initial = workload.spec.program.initial(seeds[0])
+        write_proof(inputs.proof, workload.spec.program, initial, train, workload.batch_size)
+    return inputs
+
+
+def _save_whole(path: Path, array: np.ndarray) -> None:
+    partial = path.with_name(f"{path.stem}.partial.npy")
+    np.save(partial, array)
+    partial.replace(path)
