@@ -1,0 +1,149 @@
+"""The flat tables of a run: each function takes the records as read and returns one pandas table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+Record = dict[str, Any]
+
+_TEXT = ("job", "kind", "workload", "fingerprint", "contender", "device", "status", "reason")
+_NUMBERS = ("threads", "block", "turn", "seed", "wall_seconds")
+_MEASURES = (
+    "import_seconds",
+    "build_seconds",
+    "first_step_seconds",
+    "batch_size",
+    "start_bytes",
+    "import_bytes",
+    "peak_bytes",
+    "device_peak_bytes",
+)
+_NOT_METRICS = ("step", "epoch")
+
+
+def records(read: list[Record]) -> pd.DataFrame:
+    """One row a record: its scalars, `started` as UTC time, and its Python version."""
+    rows = []
+    for record in read:
+        measures = record.get("measures") or {}
+        learning = measures.get("learning") or {}
+        row = {name: record.get(name) for name in (*_TEXT, *_NUMBERS, "started")}
+        row |= {name: measures.get(name) for name in _MEASURES}
+        row["learning_seconds"] = learning.get("seconds")
+        row["python"] = (record.get("environment") or {}).get("python")
+        rows.append(row)
+    numbers = (*_NUMBERS, *_MEASURES, "learning_seconds")
+    table = _frame(rows, (*_TEXT, *_NUMBERS, "started", *_MEASURES, "learning_seconds", "python"), numbers)
+    table["started"] = pd.to_datetime(table["started"], utc=True, errors="coerce", format="ISO8601")
+    return table
+
+
+def samples(read: list[Record]) -> pd.DataFrame:
+    """One row a timed block: `kind` train (its `steps`) or evaluate (its `samples`), in `seconds`."""
+    columns = ("job", "workload", "contender", "block", "kind", "index")
+    numbers = ("steps", "samples", "seconds")
+    rows = [
+        {
+            **{name: record.get(name) for name in ("job", "workload", "contender", "block")},
+            "kind": kind,
+            "index": index,
+            **{name: timed.get(name) for name in numbers},
+            "warmup": bool(timed.get("warmup", False)),
+        }
+        for record in read
+        for kind, field in (("train", "train_blocks"), ("evaluate", "evaluate_passes"))
+        for index, timed in enumerate((record.get("measures") or {}).get(field) or ())
+    ]
+    table = _frame(rows, (*columns, *numbers, "warmup"), ("block", *numbers))
+    return table.astype({"warmup": bool})
+
+
+def curves(read: list[Record]) -> pd.DataFrame:
+    """One row a value of a learning curve: `split` train, validation or test, at `step` and `epoch`."""
+    columns = ("workload", "contender", "block", "seed", "split", "step", "epoch", "metric", "value")
+    rows = [
+        {
+            **{name: record.get(name) for name in ("workload", "contender", "block", "seed")},
+            "split": split,
+            **{name: point.get(name) for name in _NOT_METRICS},
+            "metric": metric,
+            "value": value,
+        }
+        for record in read
+        for split, point in _points((record.get("measures") or {}).get("learning") or {})
+        for metric, value in point.items()
+        if metric not in _NOT_METRICS
+    ]
+    return _frame(rows, columns, ("block", "seed", "step", "epoch", "value"))
+
+
+def _points(learning: Record) -> Iterator[tuple[str, Record]]:
+    for split in ("train", "validation"):
+        for point in learning.get(split) or ():
+            yield split, point
+    if learning.get("test"):
+        yield "test", learning["test"]
+
+
+def proofs(read: list[Record]) -> pd.DataFrame:
+    """One row a compared tensor.
+
+    `error` is infinite where the compared values were not finite (null in the record), `ratio` is error over
+    tolerance, `group` the part of the proof the tensor belongs to (the first word of its name), and `passed`
+    says whether the error is within the tolerance.
+    """
+    columns = ("workload", "contender", "precision", "tensor", "group")
+    rows = [
+        {
+            "workload": record["workload"],
+            "contender": record["contender"],
+            "precision": precision,
+            "tensor": entry.get("tensor"),
+            "group": str(entry.get("tensor")).split("/")[0],
+            **_judged(entry.get("error"), entry.get("tolerance")),
+        }
+        for record in read
+        if record["kind"] == "verify"
+        for precision, entries in (record.get("proof") or {}).items()
+        for entry in entries or ()
+    ]
+    table = _frame(rows, (*columns, "error", "tolerance", "ratio", "passed"), ("error", "tolerance", "ratio"))
+    return table.astype({"passed": bool})
+
+
+def _judged(error: float | None, tolerance: float | None) -> Record:
+    """Error, tolerance, their ratio and the outcome; a missing tolerance or an error of NaN never passes."""
+    allowed = float("nan") if tolerance is None else float(tolerance)
+    found = float("inf") if error is None or math.isnan(error) else float(error)
+    passed = found <= allowed
+    ratio = found / allowed if allowed > 0 else (0.0 if passed else float("inf"))
+    return {"error": found, "tolerance": allowed, "ratio": ratio, "passed": passed}
+
+
+def environments(read: list[Record]) -> pd.DataFrame:
+    """One row a fact about a contender's environment: `item` python, package or variable; `name`; `value`.
+
+    A contender's records share one environment, so what differs between them is listed once each.
+    """
+    rows: dict[tuple[str, str, str, str], None] = {}
+    for record in read:
+        environment = record.get("environment") or {}
+        facts: list[tuple[str, str, object]] = []
+        if environment.get("python"):
+            facts.append(("python", "python", environment["python"]))
+        facts += [("package", *pair) for pair in sorted((environment.get("packages") or {}).items())]
+        facts += [("variable", *pair) for pair in sorted((environment.get("variables") or {}).items())]
+        rows |= {(record["contender"], item, name, str(value)): None for item, name, value in facts}
+    return pd.DataFrame(sorted(rows), columns=["contender", "item", "name", "value"])
+
+
+def _frame(rows: list[Record], columns: Iterable[str], numbers: Iterable[str]) -> pd.DataFrame:
+    """A table with exactly these columns, where `numbers` are floats and what is absent is NaN."""
+    table = pd.DataFrame(rows, columns=list(columns))
+    for name in numbers:
+        table[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+    return table

@@ -1,0 +1,181 @@
+"""What a report says about a run, gathered for the templates of both the page and its Markdown twin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.analyse import proof
+from harness.analyse.environments import Environment, group
+from harness.analyse.environments import Facts as EnvironmentFacts
+from harness.analyse.run import Run
+from harness.report import words
+from harness.report.columns import Cell, Table, build, full
+from harness.report.numbers import gibibytes, scientific, whole
+
+Facts = list[tuple[str, str]]
+_GROUPS = ("output", "loss", "gradient", "parameters")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure: its `svg` for the page and its `file` beside the Markdown."""
+
+    title: str
+    caption: str
+    alt: str
+    svg: str
+    file: str
+
+
+@dataclass(frozen=True)
+class ProofLine:
+    """The proof of one contender in one precision: a cell for each group; `passed` in all of them."""
+
+    contender: str
+    precision: str
+    passed: bool
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Everything the report shows of one workload."""
+
+    name: str
+    title: str
+    result: str
+    facts: Facts
+    table: Table
+    figures: tuple[Figure, ...]
+    proof_groups: tuple[str, ...]
+    proof: tuple[ProofLine, ...]
+    spec: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything the report shows of one run."""
+
+    name: str
+    title: str
+    made: str
+    command: str
+    commit: str
+    seed: str
+    warnings: list[str]
+    workloads: tuple[Workload, ...]
+    settings: Facts
+    machine: Facts
+    software: Facts
+    environments: list[Environment]
+    variables: EnvironmentFacts
+    suite: str
+    run: Run
+
+
+def gather(run: Run, figures: dict[str, tuple[Figure, ...]]) -> Content:
+    """The content of one run, with the figures drawn for each of its workloads."""
+    meta = run.meta
+    suite = meta.get("suite") or {}
+    software = meta.get("software") or {}
+    grouped, common = group(run.environments)
+    return Content(
+        name=run.name,
+        title=str(suite.get("title") or suite.get("name") or run.name),
+        made=words.made(run),
+        command=words.command(run),
+        commit=str(software.get("commit") or ""),
+        seed=str(meta.get("seed", "")),
+        warnings=words.warnings(run),
+        workloads=tuple(_workload(run, name, figures.get(name, ())) for name in run.workloads),
+        settings=_facts({key: meta.get(key) for key in ("device", "threads", "blocks", "seed", "created")}),
+        machine=_facts(meta.get("machine") or {}),
+        software=_facts(software),
+        environments=grouped,
+        variables=common,
+        suite=str(suite.get("text") or ""),
+        run=run,
+    )
+
+
+def _workload(run: Run, name: str, figures: tuple[Figure, ...]) -> Workload:
+    about = run.meta["workloads"][name]
+    groups, lines = _proof(run, name)
+    return Workload(
+        name=name,
+        title=str(about.get("title") or ""),
+        result=words.result(run, name),
+        facts=_workload_facts(about),
+        table=build(run.summary_of(name), full(about.get("metric"))),
+        figures=figures,
+        proof_groups=groups,
+        proof=lines,
+        spec=json.dumps(about.get("spec"), indent=2, ensure_ascii=False),
+    )
+
+
+def _workload_facts(about: dict[str, Any]) -> Facts:
+    counts = {
+        "parameters": about.get("parameters"),
+        "FLOPs a sample, forward": about.get("flops_per_sample"),
+        "batch size": about.get("batch_size"),
+        "steps an epoch": about.get("steps_per_epoch"),
+        "epochs": about.get("epochs"),
+    }
+    facts = [(label, whole(float(count))) for label, count in counts.items() if count is not None]
+    if about.get("target") is not None:
+        facts.append(("target", f"{about.get('metric')} {about['target']:g}"))
+    if about.get("fingerprint"):
+        facts.append(("fingerprint", str(about["fingerprint"])[:16]))
+    return facts
+
+
+def _proof(run: Run, workload: str) -> tuple[tuple[str, ...], tuple[ProofLine, ...]]:
+    found = proof.groups(run.proofs[run.proofs["workload"] == workload])
+    names = tuple(dict.fromkeys([*(g for g in _GROUPS if g in set(found["group"])), *found["group"]]))
+    by_line: dict[tuple[str, str], dict[str, dict[Hashable, Any]]] = {}
+    for row in found.to_dict("records"):
+        by_line.setdefault((row["contender"], row["precision"]), {})[row["group"]] = row
+    ordered = sorted(
+        by_line, key=lambda key: (key[0], proof.PRECISIONS.index(key[1]) if key[1] in proof.PRECISIONS else 9)
+    )
+    return names, tuple(
+        ProofLine(
+            contender=contender,
+            precision=precision,
+            passed=all(row["passed"] for row in by_line[contender, precision].values()),
+            cells=tuple(_proof_cell(by_line[contender, precision].get(group)) for group in names),
+        )
+        for contender, precision in ordered
+    )
+
+
+def _proof_cell(row: dict[Hashable, Any] | None) -> Cell:
+    if row is None:
+        return Cell("")
+    of = f" of {row['tensors']}" if row["tensors"] > 1 else ""
+    if row["passed"] and row["tensor"] == row["group"]:
+        return Cell(f"{scientific(row['error'])} / {scientific(row['tolerance'])}")
+    detail = f"{row['tensor']}{of}" if row["passed"] else f"{row['tensor']}; {row['failed']}{of} fail"
+    return Cell(f"{scientific(row['error'])} / {scientific(row['tolerance'])}", detail)
+
+
+def _facts(values: dict[str, Any]) -> Facts:
+    """Labels and values as text; bytes as GiB, and what is not known is left out."""
+    facts = []
+    for key, value in values.items():
+        if value is None or value == "":
+            continue
+        label = key.removesuffix("_bytes").replace("_", " ")
+        if key.endswith("_bytes") and isinstance(value, int | float):
+            facts.append((label, gibibytes(float(value))))
+        elif isinstance(value, list | tuple):
+            facts.append((label, ", ".join(str(item) for item in value)))
+        elif isinstance(value, dict):
+            facts.append((label, ", ".join(f"{name} {item}" for name, item in value.items())))
+        else:
+            facts.append((label, str(value)))
+    return facts

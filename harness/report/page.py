@@ -1,0 +1,83 @@
+"""Writing a report's files: the page, its Markdown twin, the figures and the table of numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+import harness
+from harness.analyse.run import Run
+from harness.errors import NothingMeasured, OnespecError
+from harness.report import content, figures, markdown, svg, words
+from harness.report.palette import Look, looks
+
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def write(runs: list[Run], output: Path) -> Path:
+    """Write the report of `runs` into the folder `output`; see `harness.report.write`."""
+    if all(run.records.empty for run in runs):
+        names = words.listed([run.name for run in runs])
+        raise NothingMeasured(f"there is nothing to report: {names} has no record.")
+    palette = looks(name for run in runs for name in run.summary["contender"])
+    try:
+        (output / "figures").mkdir(parents=True, exist_ok=True)
+        prefixed = len(runs) > 1
+        contents = [content.gather(run, _figures(run, palette, output, prefixed)) for run in runs]
+        page = output / "index.html"
+        page.write_text(_render("page.html.j2", contents, escaped=True), encoding="utf-8")
+        (output / "report.md").write_text(_render("report.md.j2", contents, escaped=False), encoding="utf-8")
+        _numbers(runs).to_csv(output / "summary.csv", index=False)
+    except OSError as error:
+        raise OnespecError(f"cannot write the report into {output}: {error.strerror}.") from error
+    return page
+
+
+def _figures(
+    run: Run, palette: Mapping[str, Look], output: Path, prefixed: bool
+) -> dict[str, tuple[content.Figure, ...]]:
+    """Draw every figure of a run: as SVG for the page, and as PNG into `output`."""
+    drawn = {}
+    for workload in run.workloads:
+        made = []
+        for drawing in figures.draw(run, workload, palette):
+            stem = slug("-".join([*([run.name] if prefixed else []), workload, drawing.name]))
+            file = f"figures/{stem}.png"
+            svg.png(drawing.figure, output / file)
+            inline = svg.inline(drawing.figure, slug(f"{run.name}-{stem}"), drawing.alt)
+            made.append(content.Figure(drawing.title, drawing.caption, drawing.alt, inline, file))
+        drawn[workload] = tuple(made)
+    return drawn
+
+
+def slug(text: str) -> str:
+    """The text as a part of a file's name or an element's id."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+
+
+def _render(template: str, contents: list[content.Content], *, escaped: bool) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=escaped,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"slug": slug, "md": markdown.escape}
+    return environment.get_template(template).render(
+        contents=contents,
+        title=words.listed([each.name for each in contents]),
+        caveat=words.CAVEAT,
+        version=harness.__version__,
+        markdown_table=lambda run, workload: markdown.table(run, workload, everything=True),
+    )
+
+
+def _numbers(runs: list[Run]) -> pd.DataFrame:
+    """The summaries of all runs, with the run in front."""
+    return pd.concat([run.summary.assign(run=run.name).set_index("run").reset_index() for run in runs])

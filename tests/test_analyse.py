@@ -1,0 +1,352 @@
+"""What a recorded run says: tables, ranks and ratios against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import harness
+from harness.analyse import proof
+from harness.analyse.environments import group
+from harness.analyse.headline import headline
+from harness.analyse.learning import learning
+from harness.analyse.run import Run, load
+from harness.errors import UsageError
+from tests import synthetic
+from tests.synthetic import good, measure, memory, verify
+
+
+def loaded(folder: Path, records: list[synthetic.Record], **options: Any) -> Run:
+    return load(synthetic.write(folder / "run", records, **options))
+
+
+def row(run: Run, contender: str, workload: str = "mlp") -> dict[Any, Any]:
+    chosen = run.summary_of(workload)
+    return chosen[chosen["contender"] == contender].to_dict("records")[0]
+
+
+def test_a_process_is_the_median_of_its_blocks_without_warm_up(tmp_path: Path) -> None:
+    run = loaded(tmp_path, [verify("alpha"), measure("alpha", step_ms=(1.0, 9.0, 2.0), warmup_ms=70.0)])
+    assert run.processes["step_seconds"].tolist() == pytest.approx([0.002])
+
+
+def test_a_contender_is_the_median_of_its_processes_with_their_range(tmp_path: Path) -> None:
+    found = row(loaded(tmp_path, good("alpha", step_ms=(3.0, 1.0, 2.5))), "alpha")
+    assert found["step_seconds"] == pytest.approx(0.0025)
+    assert (found["step_seconds_min"], found["step_seconds_max"]) == pytest.approx((0.001, 0.003))
+    assert found["samples_per_second"] == pytest.approx(32 / 0.0025)
+    assert found["processes"] == 3
+    assert found["import_seconds"] == 2.0
+
+
+def test_ratios_are_paired_within_blocks(tmp_path: Path) -> None:
+    records = good("alpha", step_ms=(1.0, 2.0, 4.0)) + good("beta", step_ms=(2.0, 6.0, 8.0))
+    run = loaded(tmp_path, records)
+    found = row(run, "beta")
+    assert (found["ratio"], found["ratio_min"], found["ratio_max"]) == pytest.approx((2.0, 2.0, 3.0))
+    assert found["ratio_blocks"] == 3
+    assert row(run, "alpha")["ratio"] == 1.0
+
+
+def test_only_blocks_that_both_finished_are_paired(tmp_path: Path) -> None:
+    run = loaded(tmp_path, good("alpha", step_ms=(1.0, 2.0, 4.0)) + good("beta", step_ms=(5.0,)))
+    found = row(run, "beta")
+    assert (found["ratio"], found["ratio_blocks"], found["rank"]) == (pytest.approx(5.0), 1, 2)
+
+
+def test_the_first_process_of_a_contender_holds_the_cold_compile(tmp_path: Path) -> None:
+    records = [
+        verify("alpha"),
+        measure("alpha", block=0, first_step=0.4, started="2026-01-02T03:30:00+00:00"),
+        measure("alpha", block=1, first_step=17.0, started="2026-01-02T03:10:00+00:00"),
+        measure("alpha", block=2, first_step=0.6, started="2026-01-02T03:20:00+00:00"),
+        *[verify("beta"), measure("beta", first_step=3.0)],
+    ]
+    run = loaded(tmp_path, records)
+    cold_and_later = ("first_step_cold_seconds", "first_step_seconds")
+    assert [row(run, "alpha")[name] for name in cold_and_later] == [17.0, 0.5]
+    assert [row(run, "beta")[name] for name in cold_and_later] == [3.0, 3.0]
+
+
+def test_inference_is_the_median_rate(tmp_path: Path) -> None:
+    run = loaded(tmp_path, [verify("alpha"), measure("alpha", evaluate=(100.0, 400.0, 200.0))])
+    assert row(run, "alpha")["evaluate_samples_per_second"] == pytest.approx(200.0)
+
+
+def test_the_metric_is_the_mean_over_seeds_each_counted_once(tmp_path: Path) -> None:
+    trained = [(0, 0.90), (0, 0.94), (1, 0.98)]
+    records = [
+        measure("alpha", block=block, seed=seed, accuracy=accuracy)
+        for block, (seed, accuracy) in enumerate(trained)
+    ]
+    found = row(loaded(tmp_path, [verify("alpha"), *records], target=0.95), "alpha")
+    assert (found["metric_mean"], found["metric_min"], found["metric_max"]) == pytest.approx(
+        (0.95, 0.92, 0.98)
+    )
+    assert (found["metric_seeds"], found["target_reached"]) == (2, True)
+
+
+def test_memory_counts_from_the_interpreters_start(tmp_path: Path) -> None:
+    run = loaded(tmp_path, [memory("alpha", after_import=150, peak=275)])
+    found = row(run, "alpha")
+    assert (found["import_mib"], found["peak_mib"]) == (150.0, 275.0)
+
+
+def test_what_was_not_measured_is_nan_and_never_zero(tmp_path: Path) -> None:
+    run = loaded(tmp_path, [verify("alpha"), measure("alpha", step_ms=(), evaluate=())])
+    found = row(run, "alpha")
+    absent = (
+        "step_seconds",
+        "rank",
+        "peak_mib",
+        "device_peak_mib",
+        "metric_mean",
+        "evaluate_samples_per_second",
+    )
+    assert all(pd.isna(found[name]) for name in absent)
+    assert found["reason"] == "no steady block of training steps on record"
+
+
+@pytest.mark.parametrize(
+    ("records", "status", "reason"),
+    [
+        ([verify("beta", error=0.1, status="failed", reason="gradient off")], "failed", "gradient off"),
+        (
+            [verify("beta", error=0.1), measure("beta")],
+            "ok",
+            "gradient/dense1/kernel in float64 is off by 0.1",
+        ),
+        (
+            [verify("beta", error=None), measure("beta")],
+            "ok",
+            "gradient/dense1/kernel in float64 is off by inf",
+        ),
+        ([measure("beta")], "ok", "no proof on record"),
+        (
+            [verify("beta", precisions=("float32",)), measure("beta")],
+            "ok",
+            "its proof lacks the part in float64",
+        ),
+        (
+            [*good("beta"), measure("beta", block=7, status="crashed", reason="signal 11", measured=False)],
+            "crashed",
+            "while measuring: signal 11",
+        ),
+        (
+            [*good("beta"), measure("beta", block=7, status="timeout", reason="120 s", measured=False)],
+            "timeout",
+            "while measuring: 120 s",
+        ),
+        ([verify("beta", status="unsupported", reason="no conv")], "unsupported", "no conv"),
+    ],
+)
+def test_unproven_and_failed_contenders_have_no_rank(
+    tmp_path: Path, records: list[synthetic.Record], status: str, reason: str
+) -> None:
+    run = loaded(tmp_path, good("alpha", step_ms=(900.0,)) + records)
+    found = row(run, "beta")
+    assert (found["status"], found["reason"]) == (status, reason)
+    assert pd.isna(found["rank"])
+    assert pd.isna(found["ratio"])
+    assert row(run, "alpha")["rank"] == 1
+
+
+def test_a_planned_contender_without_a_record_is_shown_as_not_run(tmp_path: Path) -> None:
+    found = row(loaded(tmp_path, good("alpha"), contenders=["alpha", "beta"]), "beta")
+    assert found["status"] == "not run"
+
+
+def test_the_gravest_status_of_a_contender_counts(tmp_path: Path) -> None:
+    records = [
+        verify("alpha"),
+        measure("alpha", block=0, status="timeout", reason="slow", measured=False),
+        measure("alpha", block=1, status="crashed", reason="gone", measured=False),
+    ]
+    assert row(loaded(tmp_path, records), "alpha")["status"] == "crashed"
+
+
+def test_an_error_that_is_not_finite_never_passes(tmp_path: Path) -> None:
+    run = loaded(tmp_path, [verify("alpha", error=None)])
+    worst = proof.worst(run.proofs)["float32"]
+    assert (worst["tensor"], worst["error"]) == ("gradient/dense1/kernel", float("inf"))
+    assert not run.proofs["passed"][run.proofs["tensor"] == "gradient/dense1/kernel"].any()
+
+
+def test_the_worst_tensor_is_the_one_nearest_to_its_tolerance(tmp_path: Path) -> None:
+    found = row(loaded(tmp_path, [verify("alpha", error=9e-9, tolerance=1e-8)]), "alpha")
+    assert found["float32_tensor"] == "gradient/dense1/kernel"
+    assert found["float32_ratio"] == pytest.approx(0.9)
+    assert found["proof_ratio"] == pytest.approx(0.9)
+
+
+def test_proof_groups_count_their_tensors(tmp_path: Path) -> None:
+    run = loaded(tmp_path, [verify("alpha", error=5e-6)])
+    found = proof.groups(run.proofs)
+    counts = {row["group"]: (row["tensors"], row["failed"]) for row in found.to_dict("records")}
+    assert counts == {"output": (1, 0), "loss": (1, 0), "gradient": (1, 1), "parameters": (1, 0)}
+
+
+def test_a_record_cut_in_half_is_left_out_and_counted(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", good("alpha", step_ms=(1.0, 2.0)))
+    file = folder / "records.jsonl"
+    whole = load(folder)
+    file.write_bytes(file.read_bytes() + b'{"schema": 1, "job": "mlp/alpha/measure/2", "ki')
+    cut = load(folder)
+    assert (whole.unreadable, cut.unreadable) == (0, 1)
+    pd.testing.assert_frame_equal(whole.summary, cut.summary)
+
+
+def test_of_a_job_with_two_records_the_last_counts(tmp_path: Path) -> None:
+    again = [measure("alpha", step_ms=(7.0,)), measure("alpha", step_ms=(3.0,))]
+    run = loaded(tmp_path, [verify("alpha"), *again])
+    assert run.processes["step_seconds"].tolist() == pytest.approx([0.003])
+
+
+def test_a_record_of_another_spec_is_left_out_and_counted(tmp_path: Path) -> None:
+    foreign = measure("alpha", block=1, step_ms=(50.0,)) | {"fingerprint": "e" * 64}
+    run = loaded(tmp_path, [*good("alpha", step_ms=(1.0,)), foreign])
+    assert (run.foreign, row(run, "alpha")["processes"]) == (1, 1)
+
+
+def test_a_run_without_records_has_empty_tables(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", [], contenders=["alpha"])
+    (folder / "records.jsonl").unlink()
+    run = harness.load(str(folder))
+    assert run.records.empty
+    assert run.summary["status"].tolist() == ["not run"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "it has no run.json"),
+        ("{", "cannot be read"),
+        ("[]", "does not hold a JSON object"),
+        ('{"schema": 1, "run": "x"}', "it lacks workloads, contenders"),
+        ('{"schema": 2, "run": "x"}', "has schema 2"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_refused_with_the_reason(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UsageError, match=message):
+        load(tmp_path)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such folder"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_record_of_a_newer_schema_is_refused_with_its_line(tmp_path: Path) -> None:
+    newer = measure("alpha") | {"schema": 2}
+    folder = synthetic.write(tmp_path / "run", [verify("alpha"), newer])
+    with pytest.raises(UsageError, match=r"records\.jsonl, line 2, has schema 2"):
+        load(folder)
+
+
+def test_curves_hold_every_split_and_metric(tmp_path: Path) -> None:
+    curve = {
+        "train": [{"step": 10, "loss": 2.0}],
+        "validation": [{"epoch": 1, "step": 44, "loss": 1.0, "accuracy": 0.5}],
+        "test": {"loss": 0.9, "accuracy": 0.6},
+    }
+    run = loaded(tmp_path, [measure("alpha", seed=3, learning=curve)])
+    found = run.curves[["seed", "split", "metric", "value"]].values.tolist()
+    assert sorted(found) == [
+        [3, "test", "accuracy", 0.6],
+        [3, "test", "loss", 0.9],
+        [3, "train", "loss", 2.0],
+        [3, "validation", "accuracy", 0.5],
+        [3, "validation", "loss", 1.0],
+    ]
+
+
+def test_deviation_is_the_distance_from_the_median_of_the_contenders(tmp_path: Path) -> None:
+    losses = {"alpha": 1.0, "beta": 1.5, "gamma": 4.0}
+    records = [
+        measure(name, seed=0, learning={"train": [{"step": 1, "loss": loss}]})
+        for name, loss in losses.items()
+    ]
+    records.append(measure("alpha", block=1, seed=1, learning={"train": [{"step": 1, "loss": 9.0}]}))
+    found = learning(loaded(tmp_path, records).curves, "mlp", "accuracy")
+    assert found.seed == 0
+    assert found.train.loc[1].to_dict() == losses
+    assert found.deviation.loc[1].dropna().to_dict() == {"alpha": 0.5, "gamma": 2.5}
+
+
+def test_the_headline_names_contenders_whose_ranges_overlap(tmp_path: Path) -> None:
+    records = (
+        good("alpha", step_ms=(1.0, 1.4))
+        + good("alpha:fast", step_ms=(1.3, 1.5))
+        + good("beta", step_ms=(2.4, 2.4))
+        + good("gamma")[1:]
+    )
+    found = headline(loaded(tmp_path, records).summary, "mlp")
+    assert (found.fastest, found.overlapping, found.slowest) == ("alpha", ("alpha:fast",), "beta")
+    assert (found.ranked, found.unranked) == (3, 1)
+
+
+def test_environments_are_grouped_by_what_is_in_them(tmp_path: Path) -> None:
+    run = loaded(tmp_path, good("alpha") + good("alpha:fast") + good("alpha:slow") + good("beta"))
+    grouped, common = group(run.environments)
+    assert [environment.contenders for environment in grouped] == [
+        ("alpha", "alpha:slow"),
+        ("alpha:fast",),
+        ("beta",),
+    ]
+    assert grouped[1].variables == (("FAST", "1"),)
+    assert common == (("OMP_NUM_THREADS", "2"),)
+
+
+def test_a_large_run_ranks_every_proven_contender_once(tmp_path: Path) -> None:
+    run = load(synthetic.realistic(tmp_path / "run"))
+    for workload in run.workloads:
+        rows = run.summary_of(workload)
+        assert len(rows) == len(synthetic.THIRTEEN)
+        assert rows["rank"].dropna().tolist() == list(range(1, 12))
+        assert rows["step_seconds"][rows["rank"].notna()].is_monotonic_increasing
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_the_summary_does_not_depend_on_the_order_of_records(tmp_path: Path, data: st.DataObject) -> None:
+    times = st.lists(st.floats(0.01, 100.0), min_size=0, max_size=4)
+    records = [
+        record
+        for contender in ("alpha", "alpha:fast", "beta")
+        for record in good(contender, step_ms=tuple(data.draw(times)))
+    ]
+    records.append(measure("beta", block=9, status="crashed", reason="gone", measured=False))
+    shuffled = data.draw(st.permutations(records))
+    first, second = (loaded(tmp_path, each).summary for each in (records, shuffled))
+    pd.testing.assert_frame_equal(first, second)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(min_value=0))
+def test_a_file_cut_anywhere_still_gives_every_whole_record(tmp_path: Path, cut: int) -> None:
+    folder = synthetic.write(tmp_path / "run", good("alpha", step_ms=(1.0, 2.0)))
+    content = (folder / "records.jsonl").read_bytes()
+    kept = content[: cut % (len(content) + 1)]
+    (folder / "records.jsonl").write_bytes(kept)
+    whole = [line for line in kept.split(b"\n") if line and _is_json(line)]
+    run = load(folder)
+    assert len(run.records) == len(whole)
+    assert run.unreadable == (0 if not kept.split(b"\n")[-1] or _is_json(kept.split(b"\n")[-1]) else 1)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,344 @@
+"""A report shows every contender, says the same numbers everywhere, and needs nothing but itself."""
+
+from __future__ import annotations
+
+import csv
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+
+from harness import paths
+from harness.analyse.run import Run, load
+from harness.cli import main
+from harness.errors import NothingMeasured, OnespecError, UsageError
+from harness.report import write
+from harness.report.columns import build, full
+from harness.report.console import print_summary
+from harness.report.markdown import table, update_readme
+from harness.report.numbers import decimals, scientific, significant
+from harness.report.palette import looks
+from tests import synthetic
+from tests.synthetic import good, measure, memory, verify
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """The page's text, its ids and everything it refers to; fails on tags that do not nest."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.alternatives: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(source)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._see(tag, attrs)
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._see(tag, attrs)
+
+    def _see(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        named = dict(attrs)
+        self.references += [
+            str(named[name]) for name in ("src", "href", "xlink:href", "data") if name in named
+        ]
+        if "id" in named:
+            self.ids.append(str(named["id"]))
+        if tag == "svg":
+            assert named["role"] == "img"
+            self.alternatives.append(str(named["aria-label"]))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return load(synthetic.realistic(tmp_path_factory.mktemp("results") / "large"))
+
+
+@pytest.fixture(scope="module")
+def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write([run], tmp_path_factory.mktemp("report")).parent
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return Page((report / "index.html").read_text(encoding="utf-8"))
+
+
+def small(folder: Path) -> Run:
+    records = [
+        *good("alpha", step_ms=(1.0, 2.0, 1.5)),
+        *good("alpha:fast", step_ms=(0.5, 0.6, 0.7)),
+        verify("beta", error=None, status="failed", reason="gradient/dense1/kernel | <not> finite"),
+    ]
+    return load(synthetic.write(folder / "small", records))
+
+
+def test_the_page_refers_to_nothing_but_itself(page: Page) -> None:
+    assert page.references
+    assert all(reference.startswith("#") for reference in page.references)
+    assert {reference[1:] for reference in page.references} <= set(page.ids)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+
+
+def test_no_two_elements_share_an_id(page: Page) -> None:
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_every_figure_has_an_alternative_text_that_says_what_it_shows(page: Page) -> None:
+    assert len(page.alternatives) == 12
+    assert all(": " in text and "alpha" in text for text in page.alternatives)
+
+
+def test_every_contender_is_on_the_page_and_in_its_twin(page: Page, report: Path) -> None:
+    twin = (report / "report.md").read_text(encoding="utf-8")
+    for contender in synthetic.THIRTEEN:
+        assert contender in page.text
+        assert contender in twin
+
+
+def test_page_and_twin_say_the_same_numbers(page: Page, report: Path, run: Run) -> None:
+    twin = (report / "report.md").read_text(encoding="utf-8")
+    for workload in run.workloads:
+        for line in build(run.summary_of(workload), full("accuracy")).lines:
+            written = [f"{cell.text} ({cell.note})" if cell.note else cell.text for cell in line.cells]
+            assert "| " + " | ".join(written) + " |" in twin
+            assert all(cell.text in page.text and cell.note in page.text for cell in line.cells)
+
+
+def test_contenders_without_a_rank_are_shown_with_their_reason(page: Page, report: Path) -> None:
+    twin = (report / "report.md").read_text(encoding="utf-8")
+    for reason in (
+        "gradient/batchnorm1/scale in float64 is off by 4.3e-02",
+        "while measuring: the process ended by signal 11 (SIGSEGV)",
+        "while measuring: no result after 120 s",
+    ):
+        assert reason in page.text
+        assert reason in twin
+
+
+def test_the_twin_shows_figures_that_exist(report: Path) -> None:
+    twin = (report / "report.md").read_text(encoding="utf-8")
+    drawn = sorted((report / "figures").glob("*.png"))
+    assert len(drawn) == 12
+    for file in drawn:
+        assert f"(figures/{file.name})" in twin
+        assert matplotlib.image.imread(file).std() > 0.01
+
+
+def test_the_numbers_are_in_a_csv(report: Path, run: Run) -> None:
+    with (report / "summary.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(run.summary)
+    assert {row["run"] for row in rows} == {"large"}
+    for row, seconds in zip(rows, run.summary["step_seconds"], strict=True):
+        assert float(row["step_seconds"] or "nan") == pytest.approx(seconds, nan_ok=True)
+
+
+def test_a_report_is_the_same_bytes_when_made_again(run: Run, report: Path, tmp_path: Path) -> None:
+    write([run], tmp_path / "again")
+    for name in ("index.html", "report.md", "summary.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes()
+
+
+def test_several_runs_share_a_page_and_keep_their_figures_apart(tmp_path: Path) -> None:
+    first = load(synthetic.write(tmp_path / "first", good("alpha")))
+    second = load(synthetic.write(tmp_path / "second", good("alpha", step_ms=(5.0,)) + good("beta")))
+    output = write([first, second], tmp_path / "report").parent
+    page = Page((output / "index.html").read_text(encoding="utf-8"))
+    assert len(page.ids) == len(set(page.ids))
+    assert {"first-mlp-step-time.png", "second-mlp-step-time.png"} <= {
+        file.name for file in (output / "figures").iterdir()
+    }
+
+
+def test_a_run_where_everything_failed_still_has_a_page(tmp_path: Path) -> None:
+    failed = verify("alpha", error=1.0, status="failed", reason="loss off")
+    page = Page(write([load(synthetic.write(tmp_path / "run", [failed]))], tmp_path / "out").read_text())
+    assert "Nothing is ranked here" in page.text
+    assert "loss off" in page.text
+
+
+def test_text_of_a_run_cannot_break_the_page_or_a_table(tmp_path: Path) -> None:
+    run = small(tmp_path)
+    page = Page(write([run], tmp_path / "out").read_text(encoding="utf-8"))
+    assert "gradient/dense1/kernel | <not> finite" in page.text
+    assert '"note": "<b>&"' in page.text
+    assert "gradient/dense1/kernel \\| &lt;not> finite" in table(run, "mlp")
+
+
+def test_unreadable_records_are_told(tmp_path: Path) -> None:
+    folder = synthetic.write(tmp_path / "run", good("alpha"))
+    with (folder / "records.jsonl").open("a") as file:
+        file.write('{"cut": ')
+    page = Page(write([load(folder)], tmp_path / "out").read_text(encoding="utf-8"))
+    assert "1 line of records.jsonl could not be read" in page.text
+
+
+def test_one_process_claims_no_spread(tmp_path: Path) -> None:
+    run = load(synthetic.write(tmp_path / "run", [verify("alpha"), measure("alpha"), memory("alpha")]))
+    page = Page(write([run], tmp_path / "out").read_text(encoding="utf-8"))
+    assert (
+        "alpha is the only ranked contender: 1.00 ms (one process, so without a spread) a step." in page.text
+    )
+
+
+def test_a_run_without_records_measured_nothing(tmp_path: Path) -> None:
+    run = load(synthetic.write(tmp_path / "run", [], contenders=["alpha"]))
+    with pytest.raises(NothingMeasured, match="run has no record"):
+        write([run], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where a folder should be")
+    with pytest.raises(OnespecError, match="cannot write the report into"):
+        write([small(tmp_path)], tmp_path / "out")
+
+
+def test_the_markdown_table_ranks_by_step_time_and_lists_the_reasons(tmp_path: Path) -> None:
+    lines = table(small(tmp_path), "mlp").splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:5]] == ["alpha:fast", "alpha", "beta"]
+    assert "0.600 (0.500 to 0.700)" in lines[2]
+    assert "1.50 (1.00 to 2.00)" in lines[3]
+    assert lines[4].startswith("| \u2013 | beta | failed | unproven (not finite)")
+    assert lines[-1].startswith("- beta: failed: ")
+
+
+README = "before\n<!-- onespec:table small mlp -->\nstale\n<!-- /onespec:table -->\nafter\n"
+
+
+def test_a_readmes_table_is_replaced_between_its_markers(tmp_path: Path) -> None:
+    file, run = tmp_path / "README.md", small(tmp_path)
+    file.write_text(README)
+    assert update_readme(file, [run]) == ["small mlp"]
+    once = file.read_text(encoding="utf-8")
+    assert table(run, "mlp") in once
+    assert "stale" not in once
+    assert once.startswith("before\n<!-- onespec:table small mlp -->\n")
+    assert once.endswith("<!-- /onespec:table -->\nafter\n")
+    update_readme(file, [run])
+    assert file.read_text(encoding="utf-8") == once
+
+
+def test_tables_of_other_runs_are_left_alone(tmp_path: Path) -> None:
+    other = "<!-- onespec:table other mlp -->\nkept\n<!-- /onespec:table -->\n"
+    file = tmp_path / "README.md"
+    file.write_text(README + other)
+    update_readme(file, [small(tmp_path)])
+    assert file.read_text(encoding="utf-8").endswith(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing here", "has no place for a table of small"),
+        ("\n<!-- onespec:table small mlp -->\n", "line 2: .* is not closed"),
+        (README.replace("small mlp", "small mpl"), "unknown workload 'mpl'. Did you mean 'mlp'"),
+    ],
+)
+def test_a_readme_without_proper_markers_is_left_as_it_was(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "README.md"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        update_readme(file, [small(tmp_path)])
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_the_console_table_fits_and_names_everyone(run: Run, width: int) -> None:
+    console = Console(width=width, record=True, color_system=None, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_summary(run, console)
+    lines = console.export_text().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    rows = [line.split() for line in lines]
+    for contender in synthetic.THIRTEEN:
+        assert sum(contender in row for row in rows) >= 2
+
+
+def test_a_wide_console_shows_every_measure(tmp_path: Path) -> None:
+    console = Console(width=120, record=True, color_system=None, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_summary(small(tmp_path), console)
+    text = " ".join(console.export_text().split())
+    for header in ("Status", "Proof", "Step time", "x fastest", "samples/s", "cold", "Import", "MiB"):
+        assert header in text
+    assert "0.600 (0.500-0.700)" in text
+
+
+def test_a_contenders_colour_follows_from_the_sorted_names_alone() -> None:
+    names = list(synthetic.THIRTEEN)
+    assert looks(names) == looks(reversed(names))
+    assert len(set(looks(names).values())) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.4501, "0.450"),
+        (71132.4, "71,100"),
+        (9.996, "10.0"),
+        (1.0, "1.00"),
+        (0.0, "0"),
+        (float("nan"), "\u2013"),
+        (float("inf"), "∞"),
+    ],
+)
+def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
+    assert significant(value) == text
+
+
+def test_small_errors_are_written_in_powers_of_ten() -> None:
+    assert [scientific(value) for value in (2.13e-7, 0.0, float("inf"))] == ["2.1e-7", "0", "not finite"]
+    assert decimals(0.97341, 4) == "0.9734"
+
+
+def test_the_command_writes_beside_the_other_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "root", lambda: tmp_path)
+    synthetic.write(tmp_path / "results" / "small", good("alpha"))
+    assert main(["report", "small"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "reports" / "small" / "index.html")
+    assert (tmp_path / "reports" / "small" / "index.html").is_file()
+
+
+def test_an_unknown_run_is_answered_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "root", lambda: tmp_path)
+    synthetic.write(tmp_path / "results" / "quick-one", good("alpha"))
+    assert main(["report", "quick-on"]) == 2
+    assert "unknown run 'quick-on'. Did you mean 'quick-one'?" in capsys.readouterr().err
+
+
+def test_the_command_says_that_nothing_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = synthetic.write(tmp_path / "empty", [], contenders=["alpha"])
+    assert main(["report", str(folder), "-o", str(tmp_path / "out")]) == 3
+    assert "nothing to report" in capsys.readouterr().err
+
+
+def test_the_command_updates_a_readme(tmp_path: Path) -> None:
+    folder = small(tmp_path).folder
+    file = tmp_path / "README.md"
+    file.write_text(README)
+    assert main(["report", str(folder), "-o", str(tmp_path / "out"), "--readme", str(file)]) == 0
+    assert "alpha:fast" in file.read_text(encoding="utf-8")
