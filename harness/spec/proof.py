@@ -13,14 +13,16 @@ Evidence is a set of named tensors that a program gives on the proof's batches:
 The error of a tensor is the root mean square of the difference over that of the reference.
 
 Tolerances follow from rounding. The reference itself is run several times at the precision in question with
-every weight and input moved by at most one unit in its last place; the largest error that this brings is what
-the computation loses by itself, and MULTIPLE times that is allowed, but never less than FLOOR.
+every weight, every input and, anew in each step, every number of the spec (rates, momenta, epsilons) moved by
+at most one unit in its last place; the largest error that this brings is what the computation loses by itself,
+and MULTIPLE times that is allowed, but never less than FLOOR. A tolerance above 1 says that this precision
+cannot decide the tensor: its gradient is zero but for rounding, as of a bias before batch normalization.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +33,8 @@ from harness.spec.program import Program
 from harness.spec.reference import Reference, Tensors
 
 Precision = Literal["float64", "float32"]
+
+Disturbance = Callable[[Program], Program]
 
 STEPS = 10
 """Optimizer steps in a proof."""
@@ -73,16 +77,20 @@ class Batches:
 
 
 def reference_evidence(
-    program: Program, initial: Mapping[str, np.ndarray], batches: Batches, dtype: Any = np.float64
+    program: Program,
+    initial: Mapping[str, np.ndarray],
+    batches: Batches,
+    dtype: Any = np.float64,
+    disturb: Disturbance = lambda program: program,
 ) -> Tensors:
     """The evidence that the reference gives at a precision. Evaluation is of `program` as it is; training is
     of the program without its random layers, as for every contender.
     """
     first = batches.batch(0)
     evidence: Tensors = {}
-    for name, output in Reference(program, initial, dtype).predict(first).items():
+    for name, output in Reference(program, initial, dtype, disturb=disturb).predict(first).items():
         evidence[f"output/{name}"] = output
-    still = Reference(program.without_randomness(), initial, dtype)
+    still = Reference(program.without_randomness(), initial, dtype, disturb=disturb)
     for update in still.program.updates:
         loss, found, _ = still.loss_and_gradients(update, first)
         evidence[f"loss/{update.name}"] = np.asarray(loss)
@@ -90,7 +98,7 @@ def reference_evidence(
     losses = still.train(batches.batch(step) for step in range(len(batches.order)))
     evidence["loss/after steps"] = np.asarray(np.mean(losses))
     evidence.update((f"parameter/{name}", tensor) for name, tensor in still.tensors.items())
-    after = Reference(program, still.tensors, dtype).predict(first)
+    after = Reference(program, still.tensors, dtype, disturb=disturb).predict(first)
     evidence.update((f"output after steps/{name}", output) for name, output in after.items())
     return {name: np.asarray(tensor, np.float64) for name, tensor in evidence.items()}
 
@@ -132,16 +140,20 @@ def tolerances(
 ) -> dict[str, float]:
     """The tolerance of each tensor at a precision, from what the reference loses by itself.
 
-    With `coarse_numbers` the numbers of the spec (rates, momenta, epsilons) are rounded too, to float32: for a
-    framework whose kernels take them so, whatever the precision of the tensors.
+    With `coarse_numbers` the numbers of the spec are moved by a unit of float32 whatever the precision: for a
+    framework whose kernels take them so.
     """
     random = np.random.Generator(np.random.PCG64(20))
     scale = scales(reference, initial)
     worst = dict.fromkeys(reference, 0.0)
+    unit = float(np.finfo("float32" if coarse_numbers else precision).eps)
+
+    def disturb(exact: Program) -> Program:
+        return _shake_numbers(exact, unit, random)
+
     for _ in range(RUNS):
         shaken = Batches(_shake(batches.arrays, precision, random), batches.order)
-        theirs = _shake_numbers(program, random) if coarse_numbers else program
-        evidence = reference_evidence(theirs, _shake(initial, precision, random), shaken, precision)
+        evidence = reference_evidence(program, _shake(initial, precision, random), shaken, precision, disturb)
         for name, error in errors(evidence, reference, scale).items():
             worst[name] = max(worst[name], error)
     return {name: max(FLOOR[precision], MULTIPLE * error) for name, error in worst.items()}
@@ -179,9 +191,7 @@ def _shake(
     }
 
 
-def _shake_numbers(program: Program, random: np.random.Generator) -> Program:
-    unit = float(np.finfo(np.float32).eps)
-
+def _shake_numbers(program: Program, unit: float, random: np.random.Generator) -> Program:
     def shake(data: Any) -> Any:
         if isinstance(data, float):
             return data * (1 + unit * random.uniform(-1, 1))

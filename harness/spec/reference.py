@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ class Reference:
     """A program in NumPy at one precision.
 
     `tensors` holds every parameter and state by name and is replaced, never changed in place. Layers with a
-    random part need `random` to run in training.
+    random part need `random` to run in training. `disturb` gives the program to be used in each next step in
+    place of the one before: the proof uses it to see what rounding does.
     """
 
     def __init__(
@@ -29,8 +30,11 @@ class Reference:
         initial: Mapping[str, np.ndarray],
         dtype: Any = np.float64,
         random: np.random.Generator | None = None,
+        disturb: Callable[[Program], Program] = lambda program: program,
     ) -> None:
-        self.program = program
+        self.exact_program = program
+        self.disturb = disturb
+        self.program = disturb(program)
         self.dtype = np.dtype(dtype)
         self.random = random
         self.tensors: Tensors = {name: value.astype(self.dtype) for name, value in initial.items()}
@@ -62,6 +66,7 @@ class Reference:
         losses = []
         for batch in batches:
             self.count += 1
+            self.program = self.disturb(self.exact_program)
             losses.append(
                 sum(self._step(update, slots, batch) for update, slots in zip(self.program.updates, self.slots, strict=True))
             )

@@ -1,0 +1,110 @@
+"""`onespec run`: prove, measure, record, report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cli import choice
+from harness.errors import NothingMeasured, OnespecError, UsageError
+
+if TYPE_CHECKING:
+    from harness.execute.request import Request
+    from harness.execute.run import Run
+    from harness.store import Store
+
+HELP = "run a suite: prove each contender, measure those that are proven, write records and a report"
+EXAMPLE = "onespec run quick -b torch -b jax:scan --blocks 5"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    choice.configure(parser)
+    parser.add_argument("--blocks", type=int, metavar="N", help="rounds of fresh processes (default: the suite's)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: results/<suite>-<time>)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="finish an interrupted run")
+    parser.add_argument("--dry-run", action="store_true", help="say which jobs would run, and stop")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the suite, or finish a run."""
+    from harness.execute.request import of_data
+    from harness.store import Store
+
+    if arguments.resume is not None:
+        if arguments.suite is not None:
+            raise UsageError("--resume finishes a run as it was asked for; leave the suite away")
+        store = Store.open(arguments.resume)
+        return _carry_out(of_data(store.meta()), store, None)
+    request = choice.read(arguments, arguments.blocks)
+    if arguments.dry_run:
+        return _describe(request)
+    choice.check_device(request)
+    return _carry_out(request, None, arguments.out)
+
+
+def _describe(request: Request) -> int:
+    jobs = request.jobs()
+    for job in jobs:
+        print(job.id)
+    print(
+        f"{len(jobs)} jobs: {len(request.workloads)} workloads x {len(request.contenders)} contenders, "
+        f"{request.protocol.blocks} blocks, on {request.device} with {request.threads} threads"
+    )
+    return 0
+
+
+def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
+    from rich.console import Console
+
+    from harness.analyse.run import load
+    from harness.cli.progress import display
+    from harness.data.shown import download_bars
+    from harness.execute import prepare
+    from harness.execute.run import Run, tidy
+    from harness.report import write
+    from harness.report.console import print_summary
+    from harness.store import Store
+
+    try:
+        with download_bars() as downloads:
+            data = prepare.data_of(request, downloads)
+    except UsageError:
+        raise
+    except OnespecError as error:
+        raise NothingMeasured(f"{error}\nNothing was measured.") from None
+    if store is None:
+        name = out.name if out else prepare.run_name(request)
+        store = Store.create(out or prepare.results_folder() / name, prepare.meta_of(request, data, name))
+    jobs = request.jobs()
+    try:
+        with store.locked(), display() as shown:
+            entries = prepare.entries(request, shown.environment)
+            ready = prepare.ready(request, data, store, shown.step)
+            current = Run(
+                store, ready, entries, request.device, request.threads, request.protocol, shown.job
+            )
+            shown.expect(len(jobs), len(store.records()))
+            current.execute(jobs)
+            tidy(store)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted. Finish with: onespec run --resume {store.folder}") from None
+    found = load(store.folder)
+    print_summary(found, Console())
+    page = write([found], prepare.paths.root() / "reports" / store.folder.name)
+    print(f"\nrecords  {store.folder}\nreport   {page}")
+    return _verdict(current)
+
+
+class Interrupted(OnespecError):
+    """The user stopped the run."""
+
+    exit_code = 130
+
+
+def _verdict(finished: Run) -> int:
+    records = finished.records.values()
+    if not any(record["kind"] == "measure" and record["status"] == "ok" for record in records):
+        raise NothingMeasured("no contender was measured: see the reasons above")
+    return int(any(record["status"] not in ("ok", "unsupported") for record in records))

@@ -1,0 +1,156 @@
+"""One job as a process on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from harness import paths
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Process:
+    """How to start a job: its file, the interpreter, and the variables that its mode asks for.
+
+    The worker writes its outcome to `result` and its output to `log`.
+    """
+
+    job_file: Path
+    interpreter: Path
+    variables: Mapping[str, str]
+    threads: int
+    result: Path
+    log: Path
+    time_limit_seconds: float
+
+    @property
+    def command(self) -> list[str]:
+        """The command line, to be run in the checkout."""
+        return [str(self.interpreter), "-m", "harness.worker", str(self.job_file)]
+
+
+class Worker:
+    """A job's process, started. Nothing here polls: `wait_any` sleeps until the kernel says that one has ended."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.start = perf_counter()
+        self.popen: subprocess.Popen[bytes] | None = None
+        self.ending: str | None = None
+        process.result.unlink(missing_ok=True)
+        process.log.parent.mkdir(parents=True, exist_ok=True)
+        with process.log.open("w") as log:
+            try:
+                self.popen = subprocess.Popen(
+                    process.command,
+                    cwd=paths.root(),
+                    env=_environment(process),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self.ending = f"broken: {error.strerror}"
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the time limit."""
+        return self.start + self.process.time_limit_seconds - perf_counter()
+
+    def stop(self, ending: str | None = None) -> None:
+        """End the process with everything it started; `ending` says why, where that is not its exit code."""
+        if self.popen is None:
+            return
+        try:
+            # The whole session: compilers that a framework started go with it.
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        code = self.popen.wait()
+        self.ending = ending or str(code)
+
+    def outcome(self) -> dict[str, Any]:
+        """What came of an ended job: `status`, `reason`, `wall_seconds` and what the worker said.
+
+        A worker that died, hung or said nothing is an outcome too.
+        """
+        assert self.ending is not None
+        seconds = perf_counter() - self.start
+        said = read_result(self.process.result) if self.ending == "0" else None
+        if said is None:
+            said = {"proof": None, "measures": None, "environment": None, **_failure(self.ending, self.process)}
+        return {**said, "wall_seconds": seconds}
+
+
+def wait_any(workers: Sequence[Worker]) -> list[Worker]:
+    """Sleep until at least one of `workers` has ended or has used up its time, and give those."""
+    ended = [worker for worker in workers if worker.ending is not None]
+    if ended:
+        return ended
+    with selectors.DefaultSelector() as selector, ExitStack() as stack:
+        for worker in workers:
+            assert worker.popen is not None
+            descriptor = os.pidfd_open(worker.popen.pid)
+            stack.callback(os.close, descriptor)
+            selector.register(descriptor, selectors.EVENT_READ, worker)
+        timeout = max(0.0, min(worker.seconds_left for worker in workers))
+        ready = [key.data for key, _ in selector.select(timeout)]
+    for worker in ready:
+        worker.popen.wait()
+        worker.stop(str(worker.popen.returncode))
+    late = [worker for worker in workers if worker not in ready and worker.seconds_left <= 0]
+    for worker in late:
+        worker.stop("timeout")
+    return ready + late
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """A worker's outcome, or None where it left none that can be read."""
+    try:
+        outcome = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return outcome if isinstance(outcome, dict) and "status" in outcome else None
+
+
+def _environment(process: Process) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH") and not name.startswith("UV_")
+    }
+    threads = dict.fromkeys(THREAD_VARIABLES, str(process.threads))
+    shared = {"PYTHONPATH": str(paths.root()), "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
+    return {**kept, **threads, **shared, **process.variables}
+
+
+def _failure(ending: str, process: Process) -> dict[str, str]:
+    if ending == "timeout":
+        reason = f"no end after {process.time_limit_seconds:g} s (time_limit_seconds of the suite's [protocol])"
+        return {"status": "timeout", "reason": reason}
+    if ending.startswith("broken"):
+        reason = f"{process.interpreter} does not start ({ending.removeprefix('broken: ')}); see: onespec doctor"
+        return {"status": "crashed", "reason": reason}
+    if ending == str(-signal.SIGKILL):
+        return {"status": "out-of-memory", "reason": "killed by the system, most likely for want of memory"}
+    if ending.startswith("-"):
+        name = signal.Signals(-int(ending)).name
+        return {"status": "crashed", "reason": f"ended by {name}; its output is in {process.log.name}"}
+    return {"status": "crashed", "reason": f"exit code {ending}: {_last_line(process.log)}"}
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no output"

@@ -1,0 +1,155 @@
+"""What a run is asked to do: read from the command line, kept in `run.json`, and read from there to resume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import catalogue, paths
+from harness.catalogue import Backend, Contender
+from harness.environments.interpreters import parse_interpreters
+from harness.errors import UsageError, unknown
+from harness.plan.jobs import PlannedJob, plan_jobs
+from harness.plan.suite import ProtocolTable, SuiteFile, find_suite, parse_suite, read_suite
+from harness.plan.workloads import Workload, workloads
+
+
+@dataclass(frozen=True)
+class Request:
+    """A suite, and what of it to run where. Everything is checked; nothing is downloaded or made yet."""
+
+    suite: SuiteFile
+    workloads: tuple[Workload, ...]
+    contenders: tuple[Contender, ...]
+    device: str
+    threads: int
+    seed: int
+    protocol: ProtocolTable
+    data_dir: Path | None
+    interpreters: Mapping[str, Path]
+
+    @property
+    def device_kind(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.device.partition(":")[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds whose weights and batch orders the run needs."""
+        return [self.seed + number for number in range(self.protocol.seeds)]
+
+    def jobs(self) -> list[PlannedJob]:
+        """Every process of the run, in order."""
+        return plan_jobs(
+            [workload.name for workload in self.workloads],
+            [str(contender) for contender in self.contenders],
+            blocks=self.protocol.blocks,
+            seeds=self.protocol.seeds,
+            seed=self.seed,
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """The request as JSON data, for `of_data`."""
+        return {
+            "workloads": [workload.name for workload in self.workloads],
+            "contenders": [str(contender) for contender in self.contenders],
+            "device": self.device,
+            "threads": self.threads,
+            "seed": self.seed,
+            "blocks": self.protocol.blocks,
+            "data_dir": str(self.data_dir) if self.data_dir else None,
+            "interpreters": {name: str(path) for name, path in self.interpreters.items()},
+        }
+
+
+def request(
+    suite_name: str,
+    *,
+    contenders: list[str] | None = None,
+    workload_names: list[str] | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    seed: int = 0,
+    blocks: int | None = None,
+    data_dir: Path | None = None,
+    interpreters: list[str] | None = None,
+) -> Request:
+    """A request by the words of the command line. Raises UsageError for whatever is wrong in them."""
+    suite = read_suite(find_suite(suite_name))
+    if data_dir is not None and not data_dir.is_dir():
+        raise UsageError(f"--data-dir {data_dir} is not a folder")
+    return _checked(
+        suite,
+        {
+            "workloads": workload_names,
+            "contenders": contenders,
+            "device": _device(device),
+            "threads": threads,
+            "seed": seed,
+            "blocks": blocks,
+            "data_dir": str(data_dir.resolve()) if data_dir else None,
+        },
+        parse_interpreters(interpreters or []),
+    )
+
+
+def of_data(meta: Mapping[str, Any]) -> Request:
+    """The request that `run.json` keeps, on the suite's text of that day."""
+    kept = meta["request"]
+    path = paths.root() / meta["suite"]["path"]
+    suite = parse_suite(meta["suite"]["name"], path, meta["suite"]["text"])
+    return _checked(suite, kept, {name: Path(text) for name, text in kept["interpreters"].items()})
+
+
+def _checked(suite: SuiteFile, wanted: Mapping[str, Any], interpreters: Mapping[str, Path]) -> Request:
+    known = catalogue.backends()
+    threads = wanted["threads"] or len(os.sched_getaffinity(0))
+    return Request(
+        suite,
+        tuple(workloads(suite, wanted["workloads"])),
+        _contenders(suite, wanted["contenders"], known),
+        wanted["device"],
+        threads,
+        wanted["seed"],
+        _protocol(suite, wanted["blocks"]),
+        Path(wanted["data_dir"]) if wanted["data_dir"] else None,
+        interpreters,
+    )
+
+
+def _contenders(
+    suite: SuiteFile, wanted: list[str] | None, known: Mapping[str, Backend]
+) -> tuple[Contender, ...]:
+    chosen: dict[str, Contender] = {}
+    for text in wanted or suite.suite.contenders:
+        try:
+            found = catalogue.contender(text, known)
+        except UsageError as error:
+            if wanted:
+                raise
+            raise UsageError(f"{suite.path}: contenders: {error}") from None
+        chosen[str(found)] = found
+    return tuple(chosen.values())
+
+
+def _protocol(suite: SuiteFile, blocks: int | None) -> ProtocolTable:
+    protocol = suite.suite.protocol
+    if blocks is None:
+        return protocol
+    if blocks < 1:
+        raise UsageError(f"--blocks must be at least 1, got {blocks}: a run without blocks measures nothing")
+    return replace(protocol, blocks=blocks, seeds=min(protocol.seeds, blocks))
+
+
+def _device(text: str) -> str:
+    if text == "cpu":
+        return text
+    if text == "gpu":
+        return "cuda:0"
+    kind, _, number = text.partition(":")
+    if kind == "cuda" and number.isdigit():
+        return text
+    raise unknown("device", text, ["cpu", "gpu", "cuda:0"])

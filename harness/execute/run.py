@@ -1,0 +1,198 @@
+"""A run: the jobs of a plan in their order, through the gate of the proof, one record each."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.catalogue import Contender
+from harness.execute.local import Process, Worker, read_result, wait_any
+from harness.plan.jobs import Kind, PlannedJob
+from harness.plan.suite import ProtocolTable
+from harness.plan.workloads import Inputs, Workload
+from harness.spec.codec import encode
+from harness.store import SCHEMA, Record, Store
+from harness.worker.job import SCHEMA as JOB_SCHEMA
+from harness.worker.job import Job, JobBackend, Protocol, write_json
+
+Watcher = Callable[[PlannedJob, Record | None], None]
+"""Told of each job twice: as it starts (no record yet) and with its record."""
+
+SIDE_BY_SIDE: dict[Kind, int] = {"verify": 2, "memory": 2, "measure": 1}
+"""Jobs at a time. A clock has the machine to itself; a proof or a memory pass leaves most of a core idle."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender with the interpreter it runs in, or the status and reason of its having none."""
+
+    contender: Contender
+    interpreter: Path | None
+    status: str = "ok"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A workload with its files and its fingerprint."""
+
+    workload: Workload
+    inputs: Inputs
+    fingerprint: str
+
+
+@dataclass
+class Run:
+    """Everything that stays the same from job to job, and the records so far by job."""
+
+    store: Store
+    ready: Mapping[str, Ready]
+    entries: Mapping[str, Entry]
+    device: str
+    threads: int
+    protocol: ProtocolTable
+    watch: Watcher = lambda job, record: None
+    records: dict[str, Record] = field(default_factory=dict)
+
+    def execute(self, jobs: Iterable[PlannedJob], kinds: Iterable[Kind] = ("verify", "memory", "measure")) -> None:
+        """Run every job that has no record yet. Jobs of a contender that is not proven are passed over.
+
+        An interrupt ends the workers that run and goes on up; what is recorded stays.
+        """
+        self.records = {record["job"]: record for record in self.store.records()}
+        left = [job for job in jobs if job.id not in self.records]
+        for kind in kinds:
+            self._some(iter([job for job in left if job.kind == kind]), SIDE_BY_SIDE[kind])
+
+    def _some(self, jobs: Iterable[PlannedJob], at_a_time: int) -> None:
+        running: dict[Worker, tuple[PlannedJob, str]] = {}
+        waiting = list(jobs)
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_a_time:
+                    job = waiting.pop(0)
+                    if self._passes(job):
+                        self._start(job, running)
+                if running:
+                    for worker in wait_any(list(running)):
+                        job, started = running.pop(worker)
+                        self._record(job, started, worker.outcome())
+        finally:
+            for worker in running:
+                worker.stop()
+
+    def _passes(self, job: PlannedJob) -> bool:
+        """The gate: only a contender that is proven to compute the spec is measured."""
+        if job.kind == "verify":
+            return True
+        proof = self.records.get(PlannedJob("verify", job.workload, job.contender, 0).id)
+        return proof is not None and proof["status"] == "ok"
+
+    def _start(self, job: PlannedJob, running: dict[Worker, tuple[PlannedJob, str]]) -> None:
+        self.watch(job, None)
+        started = _now()
+        entry = self.entries[job.contender]
+        if entry.interpreter is None:
+            self._record(job, started, _without_worker(entry.status, entry.reason))
+            return
+        process = self._process(job, entry.contender, entry.interpreter)
+        finished = read_result(process.result)
+        if finished is not None:
+            # The run was interrupted between the worker's end and its record.
+            self._record(job, started, {**finished, "wall_seconds": None})
+            return
+        running[Worker(process)] = job, started
+
+    def _process(self, job: PlannedJob, contender: Contender, interpreter: Path) -> Process:
+        folder = self.store.work / "jobs"
+        folder.mkdir(exist_ok=True)
+        stem = job.id.replace("/", "__").replace(":", "-")
+        result = folder / f"{stem}.result.json"
+        job_file = folder / f"{stem}.json"
+        write_json(job_file, encode(self._job(job, contender, result)))
+        # Proofs do not warm the compile cache that the first measurement is to find cold.
+        cache = self.store.work / "cache" / job.contender.replace(":", "-") / (
+            "measure" if job.kind == "measure" else "proof"
+        )
+        cache.mkdir(parents=True, exist_ok=True)
+        return Process(
+            job_file,
+            interpreter,
+            {name: value.replace("{cache}", str(cache)) for name, value in contender.mode.variables.items()},
+            self.threads,
+            result,
+            self.store.work / "logs" / f"{stem}.log",
+            self.protocol.time_limit_seconds,
+        )
+
+    def _job(self, job: PlannedJob, contender: Contender, result: Path) -> Job:
+        ready = self.ready[job.workload]
+        spec = ready.workload.spec
+        return Job(
+            schema=JOB_SCHEMA,
+            job=job.id,
+            kind=job.kind,
+            backend=JobBackend(contender.backend.name, str(contender.backend.folder.resolve())),
+            mode=contender.mode.name,
+            device=self.device,
+            threads=self.threads,
+            program=spec.program,
+            batch_size=ready.workload.batch_size,
+            metrics=spec.metrics,
+            data=ready.inputs.files(),
+            weights=str(ready.inputs.weights(job.seed).resolve()),
+            order=str(ready.inputs.order(job.seed).resolve()),
+            proof=str(ready.inputs.proof.resolve()),
+            protocol=Protocol(
+                warmup_seconds=self.protocol.warmup_seconds,
+                block_seconds=self.protocol.block_seconds,
+                train_blocks=self.protocol.train_blocks,
+                evaluate_passes=self.protocol.evaluate_passes,
+                learn=job.learn,
+                curve_points=self.protocol.curve_points,
+            ),
+            result=str(result.resolve()),
+        )
+
+    def _record(self, job: PlannedJob, started: str, outcome: Mapping[str, Any]) -> None:
+        record: Record = {
+            "schema": SCHEMA,
+            "job": job.id,
+            "kind": job.kind,
+            "workload": job.workload,
+            "fingerprint": self.ready[job.workload].fingerprint,
+            "contender": job.contender,
+            "device": self.device,
+            "threads": self.threads,
+            "block": job.block,
+            "turn": job.turn,
+            "seed": job.seed,
+            "status": outcome["status"],
+            "reason": outcome["reason"],
+            "started": started,
+            "wall_seconds": outcome["wall_seconds"],
+            "environment": outcome["environment"],
+            "proof": outcome["proof"],
+            "measures": outcome["measures"],
+        }
+        self.store.append(record)
+        self.records[job.id] = record
+        self.watch(job, record)
+
+
+def tidy(store: Store) -> None:
+    """Remove what a finished run no longer needs and what is large: the frameworks' compile caches."""
+    shutil.rmtree(store.work / "cache", ignore_errors=True)
+
+
+def _without_worker(status: str, reason: str | None) -> dict[str, Any]:
+    nothing = dict.fromkeys(("environment", "proof", "measures"))
+    return {"status": status, "reason": reason, "wall_seconds": 0.0, **nothing}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
