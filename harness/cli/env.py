@@ -86,7 +86,7 @@ def _create(names: list[str], kind: str, known: dict[str, Backend], as_json: boo
     rows = [_row(found, known, "ready") for found in outcomes if not isinstance(found, OnespecError)]
     if as_json:
         print(json.dumps({"environments": rows, "errors": [str(failure) for failure in failures]}, indent=1))
-    else:
+    elif rows:
         _table(rows)
     return 1 if failures else 0
 

@@ -22,7 +22,7 @@ def environment_progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield lambda environment, line: print(f"{environment}: {line}", file=sys.stderr, flush=True)
         return
-    columns = (SpinnerColumn(finished_text="done"), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(finished_text=" "), TextColumn("{task.description}"), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -33,7 +33,7 @@ def environment_progress() -> Iterator[Progress]:
             bars.update(
                 tasks[name],
                 description=f"{name}: {line}",
-                completed=1 if line == "ready" else 0,
+                completed=1 if line in ("ready", "failed") else 0,
             )
 
         yield show

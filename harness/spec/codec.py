@@ -77,7 +77,11 @@ def name_of(value: object) -> str:
 
 
 def _family_of(cls: type) -> dict[str, type]:
-    return next(_FAMILIES[base] for base in cls.__mro__ if base in _FAMILIES)
+    return _FAMILIES[_root(cls)]
+
+
+def _root(cls: type) -> type:
+    return next((base for base in cls.__mro__ if base in _FAMILIES), cls)
 
 
 def encode(value: object) -> Any:
@@ -88,7 +92,7 @@ def encode(value: object) -> Any:
             field.name: _as_hinted(encode(getattr(value, field.name)), hints[field.name])
             for field in dataclasses.fields(value)
         }
-        if any(base in _FAMILIES for base in type(value).__mro__):
+        if _root(type(value)) in _FAMILIES:
             data["type"] = name_of(value)
         return data
     if isinstance(value, Mapping):
@@ -113,10 +117,14 @@ def _hints(cls: type) -> dict[str, Any]:
 def canonical(value: object) -> str:
     """The one JSON text of a spec value: sorted keys, no spaces, shortest round-trip floats.
 
-    Raises SpecError where a number is not finite.
+    Raises SpecError where `decode` would: what was built in Python is held to the same rules as what is read.
     """
+    data = encode(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # A member's data have a type, which its family reads.
+        data = encode(_decode(_root(type(value)), data))
     try:
-        return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise SpecError("every number in a spec must be finite") from error
 
@@ -183,15 +191,22 @@ def _decode_union(choices: tuple[Any, ...], data: Any) -> Any:
     if data is None and type(None) in choices:
         return None
     errors = []
-    for choice in choices:
-        if choice is type(None):
-            continue
+    given = [choice for choice in choices if choice is not type(None)]
+    for choice in [choice for choice in given if _same_kind(choice, data)] or given:
         try:
             return _decode(choice, data)
         except SpecError as error:
             errors.append(error)
     # The alternative that got furthest into the data is the one that was meant.
     raise max(errors, key=lambda error: len(error.path))
+
+
+def _same_kind(hint: Any, data: Any) -> bool:
+    """Whether `data` looks like what `hint` wants, whatever is wrong inside of it."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return isinstance(data, tuple(type(choice) for choice in get_args(hint)))
+    return origin is not tuple or isinstance(data, (list, tuple))
 
 
 def _decode_tuple(hints: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
@@ -208,11 +223,10 @@ def _decode_member(base: type, data: Any) -> Any:
     kind = base.__name__.lower()
     if "type" not in data:
         raise SpecError(f"needs a type: one of {', '.join(sorted(_FAMILIES[base]))}")
-    if data["type"] not in _FAMILIES[base]:
-        raise SpecError(str(unknown(kind, str(data["type"]), _FAMILIES[base])), ("type",))
-    return _decode_fields(
-        _FAMILIES[base][data["type"]], {key: item for key, item in data.items() if key != "type"}
-    )
+    name = str(data["type"])
+    if name not in _FAMILIES[base]:
+        raise SpecError(str(unknown(kind, name, _FAMILIES[base])), ("type",))
+    return _decode_fields(_FAMILIES[base][name], {key: item for key, item in data.items() if key != "type"})
 
 
 def _decode_fields(cls: type, data: Any) -> Any:

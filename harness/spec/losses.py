@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from harness.spec.codec import SpecError, family, member
 from harness.spec.layers.base import Shape
@@ -17,6 +17,9 @@ Reduction = Literal["mean", "sum"]
 @dataclass(frozen=True)
 class Loss:
     """A function of tensors that gives one number."""
+
+    arity: ClassVar[int | None] = 2
+    """How many inputs it takes. None: `check` decides."""
 
     def check(self, *inputs: Shape) -> None:
         """Raise SpecError where these example shapes do not fit."""
@@ -33,7 +36,9 @@ def _reduce(per_example: Array, reduction: Reduction) -> Array:
 @member("cross_entropy")
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
-    """Softmax cross-entropy of logits (batch, classes) against integer labels (batch,): -log softmax(logits)[label]."""
+    """Softmax cross-entropy of logits (batch, classes) against integer labels (batch,):
+    -log softmax(logits)[label].
+    """
 
     reduction: Reduction = "mean"
 
@@ -41,7 +46,8 @@ class CrossEntropy(Loss):
         """Logits (classes,) and a scalar label."""
         logits, labels = inputs
         if len(logits) != 1 or labels != ():
-            raise SpecError(f"cross_entropy needs logits (classes,) and integer labels, got {logits} and {labels}")
+            wanted = "logits (classes,) and integer labels ()"
+            raise SpecError(f"cross_entropy needs {wanted}, got {logits} and {labels}")
 
     def apply(self, *inputs: Array) -> Array:
         """Negative log-likelihood of the labels."""
@@ -52,7 +58,7 @@ class CrossEntropy(Loss):
 @member("mean_squared_error")
 @dataclass(frozen=True)
 class MeanSquaredError(Loss):
-    """Squared difference of prediction and target (batch, *shape), averaged over the elements of an example."""
+    """Squared difference of prediction and target (batch, *shape), averaged over an example's elements."""
 
     reduction: Reduction = "mean"
 
@@ -60,7 +66,7 @@ class MeanSquaredError(Loss):
         """Two tensors of one shape."""
         prediction, target = inputs
         if prediction != target:
-            raise SpecError(f"mean_squared_error needs two tensors of one shape, got {prediction} and {target}")
+            raise SpecError(f"mean_squared_error needs one shape twice, got {prediction} and {target}")
 
     def apply(self, *inputs: Array) -> Array:
         """Mean of squares over each example, then the reduction."""

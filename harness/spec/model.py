@@ -34,6 +34,7 @@ class Node:
 class Model:
     """A directed graph of layers, its nodes in an order of evaluation.
 
+    A call gives its inputs in the alphabetical order of their names: a table in JSON has no other.
     Raises SpecError where a name is unknown or used twice, or where shapes do not fit.
     """
 
@@ -42,9 +43,16 @@ class Model:
     outputs: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", dict(sorted(self.inputs.items())))
         known = set(self.inputs)
         for index, node in enumerate(self.nodes):
             here = ("nodes", index)
+            check_plain(node.name, (*here, "name"))
+            if node.layer.arity not in (None, len(node.inputs)):
+                message = (
+                    f"{node.name} ({name_of(node.layer)}) takes {node.layer.arity}, got {len(node.inputs)}"
+                )
+                raise SpecError(message, (*here, "inputs"))
             for name in node.inputs:
                 if name not in known:
                     raise SpecError(str(unknown("tensor", name, known)), (*here, "inputs"))
@@ -98,7 +106,7 @@ class Model:
         return tuple(values[name] for name in self.outputs)
 
     def is_chain(self) -> bool:
-        """Whether the graph is a plain chain: one input, each node fed by the one before, the last one out."""
+        """Whether the graph is a plain chain: one input, each node fed by the one before, the last is out."""
         fed = [*self.inputs, *[node.name for node in self.nodes]]
         return (
             len(self.inputs) == 1
@@ -123,6 +131,12 @@ def sequential(shape: Sequence[int], *layers: Layer, dtype: Literal["float", "in
         nodes.append(Node(f"{kind}{counts[kind]}", layer, (last,)))
         last = nodes[-1].name
     return Model({"x": Input(tuple(shape), dtype)}, tuple(nodes), (last,))
+
+
+def check_plain(name: str, path: tuple[str | int, ...]) -> None:
+    """Raise SpecError where a name is empty or has a slash, which parts the names in a tensor's name."""
+    if not name or "/" in name:
+        raise SpecError(f"a name is not empty and has no slash, got {name!r}", path)
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -75,7 +75,7 @@ class Adam(Optimizer):
     def __post_init__(self) -> None:
         check_positive(learning_rate=self.learning_rate, epsilon=self.epsilon)
         check_rate(beta1=self.beta1, beta2=self.beta2)
-        if self.weight_decay < 0:
+        if not self.weight_decay >= 0:
             raise SpecError(f"must not be negative, got {self.weight_decay}", ("weight_decay",))
 
     def slots(self, parameter: np.ndarray) -> Slots:

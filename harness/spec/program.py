@@ -14,11 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from harness.errors import unknown
-from harness.spec.codec import SpecError
+from harness.spec.codec import SpecError, name_of
 from harness.spec.initializers import draw
 from harness.spec.layers.base import Parameter, Shape
 from harness.spec.losses import Loss
-from harness.spec.model import Model
+from harness.spec.model import Model, check_plain
 from harness.spec.optimizers import Optimizer
 from harness.spec.penalties import Penalty
 
@@ -27,8 +27,8 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Call:
-    """`name = model(inputs)`: inputs are arrays of the batch or earlier calls. Of several outputs of a model
-    the first is `name`, the others are `name.1`, `name.2`.
+    """`name = model(inputs)`: inputs are arrays of the batch or earlier calls, in the order of the model's.
+    Of several outputs of a model the first is `name`, the others are `name.1`, `name.2`.
     """
 
     name: str
@@ -74,12 +74,21 @@ class Program:
     outputs: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for name in self.models:
+            check_plain(name, ("models", name))
         for index, update in enumerate(self.updates):
             here = ("updates", index)
+            if update.name in (earlier.name for earlier in self.updates[:index]):
+                raise SpecError(f"the name {update.name!r} is taken", (*here, "name"))
+            if not update.terms:
+                raise SpecError("needs at least one term", (*here, "terms"))
             shapes = self._shapes(update.calls, (*here, "calls"))
             for place, term in enumerate(update.terms):
                 where = (*here, "terms", place)
                 incoming = [_known(name, shapes, (*where, "inputs")) for name in term.inputs]
+                if term.loss.arity not in (None, len(incoming)):
+                    message = f"{name_of(term.loss)} takes {term.loss.arity}, got {len(incoming)}"
+                    raise SpecError(message, (*where, "inputs"))
                 try:
                     term.loss.check(*incoming)
                 except SpecError as error:
@@ -100,8 +109,11 @@ class Program:
             if incoming != expected:
                 raise SpecError(f"model {call.model!r} takes {expected}, got {incoming}", (*here, "inputs"))
             inside = model.shapes()
-            for place, name in enumerate(model.outputs):
-                shapes[output_name(call, place)] = inside[name]
+            for place, output in enumerate(model.outputs):
+                name = output_name(call, place)
+                if name in shapes:
+                    raise SpecError(f"the name {name!r} is taken", (*here, "name"))
+                shapes[name] = inside[output]
         return shapes
 
     def output_shapes(self) -> dict[str, Shape]:
@@ -147,9 +159,7 @@ class Program:
 
     def without_randomness(self) -> Program:
         """The same program with every random layer switched off."""
-        return replace(
-            self, models={name: model.without_randomness() for name, model in self.models.items()}
-        )
+        return replace(self, models={name: model.without_randomness() for name, model in self.models.items()})
 
 
 def output_name(call: Call, place: int) -> str:
@@ -160,7 +170,7 @@ def output_name(call: Call, place: int) -> str:
 def run_calls(
     calls: tuple[Call, ...], batch: Mapping[str, V], call_model: Callable[..., tuple[V, ...]]
 ) -> dict[str, V]:
-    """Run `calls` on a batch; `call_model(name, *inputs)` gives a model's outputs. Gives every tensor by name."""
+    """Run `calls` on a batch; `call_model(name, *inputs)` gives a model's outputs. Every tensor by name."""
     values = dict(batch)
     for call in calls:
         outputs = call_model(call.model, *[values[name] for name in call.inputs])

@@ -14,9 +14,10 @@ The error of a tensor is the root mean square of the difference over that of the
 
 Tolerances follow from rounding. The reference itself is run several times at the precision in question with
 every weight, every input and, anew in each step, every number of the spec (rates, momenta, epsilons) moved by
-at most one unit in its last place; the largest error that this brings is what the computation loses by itself,
-and MULTIPLE times that is allowed, but never less than FLOOR. A tolerance above 1 says that this precision
-cannot decide the tensor: its gradient is zero but for rounding, as of a bias before batch normalization.
+at most one unit in its last place; the largest error that this brings is what the computation loses by
+itself, and MULTIPLE times that is allowed, but never less than FLOOR. A tolerance above 1 says that this
+precision cannot decide the tensor: its gradient is zero but for rounding, as of a bias before batch
+normalization.
 """
 
 from __future__ import annotations
@@ -110,9 +111,7 @@ def scales(evidence: Tensors, initial: Mapping[str, np.ndarray]) -> dict[str, fl
     for name, size in sizes.items():
         kind = name.split("/")[0]
         largest[kind] = max(largest.get(kind, 0.0), size)
-    return {
-        name: max(size, NEGLIGIBLE * largest[name.split("/")[0]]) or 1.0 for name, size in sizes.items()
-    }
+    return {name: max(size, NEGLIGIBLE * largest[name.split("/")[0]]) or 1.0 for name, size in sizes.items()}
 
 
 def errors(evidence: Tensors, reference: Tensors, scale: Mapping[str, float]) -> dict[str, float]:
@@ -167,7 +166,9 @@ def compare(
     checks = [
         Check(name, error if math.isfinite(error) else None, allowed[name]) for name, error in found.items()
     ]
-    return sorted(checks, key=lambda check: -math.inf if check.error is None else -check.error / check.tolerance)
+    return sorted(
+        checks, key=lambda check: -math.inf if check.error is None else -check.error / check.tolerance
+    )
 
 
 def _rms(values: np.ndarray) -> float:

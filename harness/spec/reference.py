@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from harness.spec.layers.base import Pass
-from harness.spec.model import grouped
-from harness.spec.program import Program, Update, run_calls
+from harness.spec.model import Node, grouped
+from harness.spec.program import Call, Program, Update, run_calls
 from harness.spec.tape import Array, gradients
 
 Tensors = dict[str, np.ndarray]
@@ -67,9 +67,8 @@ class Reference:
         for batch in batches:
             self.count += 1
             self.program = self.disturb(self.exact_program)
-            losses.append(
-                sum(self._step(update, slots, batch) for update, slots in zip(self.program.updates, self.slots, strict=True))
-            )
+            pairs = zip(self.program.updates, self.slots, strict=True)
+            losses.append(sum(self._step(update, slots, batch) for update, slots in pairs))
         return losses
 
     def _step(self, update: Update, slots: dict[str, Tensors], batch: Batch) -> float:
@@ -86,7 +85,9 @@ class Reference:
 
     def _loss(self, update: Update, batch: Batch, arrays: dict[str, Array]) -> tuple[Array, Tensors]:
         values, state = self._run(update.calls, batch, arrays, training=True)
-        terms = [term.loss.apply(*[values[name] for name in term.inputs]) * term.weight for term in update.terms]
+        terms = [
+            term.loss.apply(*[values[name] for name in term.inputs]) * term.weight for term in update.terms
+        ]
         for penalty in update.penalties:
             terms.extend(penalty.apply(arrays[name]) for name in self.program.penalized(update))
         total = terms[0]
@@ -95,17 +96,20 @@ class Reference:
         return total, state
 
     def _run(
-        self, calls: tuple[Any, ...], batch: Batch, arrays: Mapping[str, Array], training: bool
+        self, calls: tuple[Call, ...], batch: Batch, arrays: Mapping[str, Array], training: bool
     ) -> tuple[dict[str, Array], Tensors]:
         owners = grouped(arrays)
         state: Tensors = {}
 
         def call_model(name: str, *inputs: Array) -> tuple[Array, ...]:
-            def apply(node: Any, *values: Array) -> Array:
+            def apply(node: Node, *values: Array) -> Array:
                 this = Pass(training, self.random)
                 owner = f"{name}/{node.name}"
                 output = node.layer.apply(this, owners.get(owner, {}), *values)
-                state.update((f"{owner}/{tensor}", new.astype(self.dtype)) for tensor, new in this.state.items())
+                for tensor, new in this.state.items():
+                    # A model that is called twice goes on from the state that its first call left.
+                    state[f"{owner}/{tensor}"] = new.astype(self.dtype)
+                    owners[owner][tensor] = Array(state[f"{owner}/{tensor}"])
                 return output
 
             return self.program.models[name].evaluate(inputs, apply)

@@ -16,7 +16,7 @@ import numpy as np
 
 Pullback = Callable[[np.ndarray], np.ndarray]
 Operand = Union["Array", np.ndarray, float, int]
-Axes = Union[int, tuple[int, ...], None]
+Axes = int | tuple[int, ...] | None
 
 
 class Array:
@@ -43,7 +43,9 @@ class Array:
         return Array(a.value + b.value, [(a, _to_shape(a)), (b, _to_shape(b))])
 
     def __sub__(self, other: Operand) -> Array:
-        return self + (-constant(other, self))
+        a, b = self, constant(other, self)
+        into_b = _to_shape(b)
+        return Array(a.value - b.value, [(a, _to_shape(a)), (b, lambda g: into_b(-g))])
 
     def __neg__(self) -> Array:
         return Array(-self.value, [(self, lambda g: -g)])

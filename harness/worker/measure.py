@@ -79,16 +79,21 @@ def _block(built: Built, placed: Any, batches: Iterator[np.ndarray], steps: int)
 
 
 def _steady_blocks(job: Job, built: Built, placed: Any, batches: Iterator[np.ndarray]) -> list[dict[str, Any]]:
-    """Warm-up blocks that double until one is long enough, then the timed ones. All are stored."""
+    """Warm-up blocks that at most double until one is long enough, then the timed ones. All are stored.
+
+    How many steps are enough is told by the fastest block so far: a disturbance must not make blocks short.
+    """
     protocol = job.protocol
     blocks: list[dict[str, Any]] = []
-    steps, spent, seconds = 1, 0.0, 0.0
-    while spent < protocol.warmup_seconds or seconds < protocol.block_seconds / 2:
+    steps, enough, spent = 1, 2, 0.0
+    fastest_step_seconds = float("inf")
+    while spent < protocol.warmup_seconds or steps < enough:
         seconds = _block(built, placed, batches, steps)
         blocks.append({"steps": steps, "seconds": seconds, "warmup": True})
         spent += seconds
-        if seconds < protocol.block_seconds:
-            steps = max(steps + 1, min(2 * steps, round(steps * protocol.block_seconds / seconds)))
+        fastest_step_seconds = min(fastest_step_seconds, seconds / steps)
+        enough = max(1, round(protocol.block_seconds / fastest_step_seconds))
+        steps = min(2 * steps, enough)
     for _ in range(protocol.train_blocks):
         blocks.append({"steps": steps, "seconds": _block(built, placed, batches, steps), "warmup": False})
     return blocks

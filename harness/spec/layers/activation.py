@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.spec import tape
 from harness.spec.codec import member
-from harness.spec.layers.base import Layer, Pass, Shape
+from harness.spec.layers.base import Layer, Pass, Shape, check_axes
 from harness.spec.tape import Array
 
 
@@ -57,6 +57,11 @@ class Tanh(_Activation):
 @dataclass(frozen=True)
 class Softmax(_Activation):
     """exp(x) / sum(exp(x)) over the last axis."""
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """As the input."""
+        check_axes(inputs[0])
+        return inputs[0]
 
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
         """The exponential of log-softmax."""

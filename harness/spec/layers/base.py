@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,6 +46,9 @@ class Pass:
 class Layer:
     """A function of tensors with parameters. Subclasses are the words of the language."""
 
+    arity: ClassVar[int | None] = 1
+    """How many inputs it takes. None: `output_shape` decides."""
+
     def output_shape(self, *inputs: Shape) -> Shape:
         """The shape of the output for these input shapes. Raises SpecError where they do not fit."""
         raise NotImplementedError
@@ -72,10 +76,16 @@ def check_rank(shape: Shape, rank: int, what: str) -> None:
         raise codec.SpecError(f"needs {what}, got an example of shape {shape}")
 
 
+def check_axes(shape: Shape) -> None:
+    """Raise SpecError where an example is a single number: it has no last axis."""
+    if not shape:
+        raise codec.SpecError("needs at least one axis, got an example of shape ()")
+
+
 def check_positive(**fields: float) -> None:
     """Raise SpecError for the first field that is not positive."""
     for name, value in fields.items():
-        if value <= 0:
+        if not value > 0:
             raise codec.SpecError(f"must be positive, got {value}", (name,))
 
 

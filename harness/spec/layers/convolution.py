@@ -50,7 +50,9 @@ class Conv2D(Layer):
             area * self.filters,
             penalized=True,
         )
-        return {"kernel": kernel, "bias": Parameter((self.filters,), "zeros")} if self.bias else {"kernel": kernel}
+        if not self.bias:
+            return {"kernel": kernel}
+        return {"kernel": kernel, "bias": Parameter((self.filters,), "zeros")}
 
     def flops(self, *inputs: Shape) -> int:
         """Two for each weight at each place, one for each bias."""

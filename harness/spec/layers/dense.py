@@ -34,7 +34,9 @@ class Dense(Layer):
         """`kernel` (features, units) and, with `bias`, `bias` (units,)."""
         ((features,),) = inputs
         kernel = Parameter((features, self.units), self.initializer, features, self.units, penalized=True)
-        return {"kernel": kernel, "bias": Parameter((self.units,), "zeros")} if self.bias else {"kernel": kernel}
+        if not self.bias:
+            return {"kernel": kernel}
+        return {"kernel": kernel, "bias": Parameter((self.units,), "zeros")}
 
     def flops(self, *inputs: Shape) -> int:
         """Two for each weight, one for each bias."""

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness.spec.codec import member
-from harness.spec.layers.base import Layer, Parameter, Pass, Shape, check_positive, check_rate
+from harness.spec.layers.base import Layer, Parameter, Pass, Shape, check_axes, check_positive, check_rate
 from harness.spec.tape import Array, mean, sqrt
 
 
@@ -34,6 +34,7 @@ class BatchNorm(Layer):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """As the input."""
+        check_axes(inputs[0])
         return inputs[0]
 
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:

@@ -34,7 +34,8 @@ class _Pool2D(Layer):
         found = spatial.pads(self.padding, shape, self.size, self.steps)
         for axis, edges in enumerate(found):
             if max(edges) >= self.size[axis]:
-                raise SpecError(f"must be smaller than the window {list(self.size)}, got {found}", ("padding",))
+                message = f"must be smaller than the window {list(self.size)}, got {found}"
+                raise SpecError(message, ("padding",))
         return found
 
     def output_shape(self, *inputs: Shape) -> Shape:
@@ -69,8 +70,8 @@ class AvgPool2D(_Pool2D):
 
     def counts(self, shape: Shape) -> np.ndarray:
         """How many real elements each window holds: (rows, columns, 1), for an example of `shape`."""
-        ones = np.ones((1, *shape[:2], 1))
-        return total(self._windows(Array(ones), 0.0), axis=3).value[0]
+        ones = Array(np.ones((1, *shape[:2], 1)))
+        return total(self._windows(ones, 0.0)[0], axis=2).value
 
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
         """Sum over the window divided by the number of real elements."""

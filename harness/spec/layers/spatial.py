@@ -38,7 +38,8 @@ def window_shape(
     for axis, (before, after) in enumerate(pads(padding, shape, size, strides)):
         length = shape[axis] + before + after
         if length < size[axis]:
-            raise SpecError(f"a window of {size} does not fit in an image of {shape[:2]} with padding {padding}")
+            image = f"an image of {shape[:2]} with padding {padding}"
+            raise SpecError(f"a window of {size} does not fit in {image}")
         counts.append((length - size[axis]) // strides[axis] + 1)
     return counts[0], counts[1]
 
