@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,8 @@ class Store:
                     file.flush()
                     os.fsync(file.fileno())
                 except OSError:
-                    os.truncate(self.records_path, before)
+                    with suppress(OSError):
+                        os.truncate(self.records_path, before)
                     raise
         except OSError as error:
             raise self._cannot_write(error) from None

@@ -16,6 +16,9 @@ from .losses import loss_of, penalty_of
 from .optimizers import optimizer_of
 
 
+VARIABLES = ("TORCH", "PYTORCH_", "ATEN_")
+
+
 def build(program: Program, setting: Setting) -> Built:
     """A program in eager mode, or with its forward and backward passes compiled."""
     torch.set_num_threads(setting.threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,8 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
         name = out.name if out else prepare.run_name(request)
         store = Store.create(out or prepare.results_folder() / name, prepare.meta_of(request, data, name))
     jobs = request.jobs()
+    # A request to terminate ends the workers and leaves the run resumable, as an interrupt does.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with store.locked(), display() as shown:
             entries = prepare.entries(request, shown.environment)
@@ -92,9 +95,19 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
         raise Interrupted(f"interrupted. Finish with: onespec run --resume {store.folder}") from None
     found = load(store.folder)
     print_summary(found, Console())
-    page = write([found], prepare.paths.root() / "reports" / store.folder.name)
+    page = write([found], _report_folder(store))
     print(f"\nrecords  {store.folder}\nreport   {page}")
     return _verdict(current)
+
+
+def _report_folder(store: Store) -> Path:
+    """`reports/<run>` for a run in `results/`; beside the records for one that lies elsewhere."""
+    from harness.execute.prepare import results_folder
+
+    folder = store.folder.resolve()
+    if folder.parent == results_folder():
+        return folder.parent.parent / "reports" / folder.name
+    return folder / "report"
 
 
 class Interrupted(OnespecError):

@@ -7,9 +7,11 @@ from harness.worker.memory import memory_bytes
 START_BYTES = memory_bytes("resident")
 """Before NumPy, before anything else: the interpreter alone."""
 
+import ctypes  # noqa: E402
 import importlib.metadata  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -25,14 +27,20 @@ from harness.worker.verify import prove, verdict  # noqa: E402
 MEMORY_STEPS = 50
 """Training steps of the memory pass."""
 
+VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD")
+"""Prefixes of the environment variables that are recorded for every backend, besides its own."""
+
 
 def run(job: Job) -> dict[str, Any]:
     """The outcome of a job: status, reason, environment, and proof or measures."""
     outcome: dict[str, Any] = {"status": "ok", "reason": None, "proof": None, "measures": None}
+    prefixes = VARIABLES
     try:
         start = perf_counter()
-        build = load_backend(job.backend.name, Path(job.backend.folder)).build
+        backend = load_backend(job.backend.name, Path(job.backend.folder))
         import_seconds = perf_counter() - start
+        build = backend.build
+        prefixes += getattr(backend, "VARIABLES", ())
         if job.kind == "verify":
             outcome["proof"] = prove(job, build)
             outcome["reason"] = verdict(outcome["proof"])
@@ -55,7 +63,7 @@ def run(job: Job) -> dict[str, Any]:
     except Exception as error:
         traceback.print_exc()
         outcome.update(status=_kind_of(error), reason=_one_line(error))
-    outcome["environment"] = _environment()
+    outcome["environment"] = _environment(prefixes)
     return outcome
 
 
@@ -72,17 +80,23 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:500]
 
 
-def _environment() -> dict[str, Any]:
+def _environment(prefixes: tuple[str, ...]) -> dict[str, Any]:
     packages = {
         distribution.metadata["Name"]: distribution.version for distribution in importlib.metadata.distributions()
     }
-    prefixes = ("OMP_", "MKL_", "OPENBLAS_", "TF_", "XLA_", "KERAS_", "JAX_", "MXNET_", "TORCH", "CUDA_")
     variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
     return {"python": platform.python_version(), "packages": packages, "variables": variables}
 
 
-def main() -> int:
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the harness dies: nobody would wait for its result (prctl(2))."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def main() -> None:
     """Read the job, run it, write its result."""
+    _end_with_parent()
     job = Job.read(Path(sys.argv[1]))
     write_json(Path(job.result), run(job))
     # Frameworks' own threads can hang or crash on the way out; what had to be said is on disk.

@@ -4,8 +4,9 @@ A backend is a package that has
 
     def build(program: Program, setting: Setting) -> Built
 
-and imports its framework at its own top level, so that the worker can time the import. The worker alone
-decides when the clock starts, how long it warms up and when it waits for the device.
+and imports its framework at its own top level, so that the worker can time the import. It may also have
+`VARIABLES`, a tuple of prefixes of environment variables that change what its framework does: they are recorded.
+The worker alone decides when the clock starts, how long it warms up and when it waits for the device.
 """
 
 from __future__ import annotations

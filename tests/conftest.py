@@ -1,0 +1,69 @@
+"""What tests share: a tiny suite on the plain backend, run by this very interpreter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+
+BACKENDS = Path(__file__).parent / "backends"
+
+SUITE = """
+title = "Tiny"
+contenders = ["plain"]
+
+[protocol]
+blocks = 2
+warmup_seconds = 0.0
+block_seconds = 0.001
+train_blocks = 2
+evaluate_passes = 1
+time_limit_seconds = 60
+
+[[workload]]
+name = "tiny"
+architecture = "mlp"
+metrics = ["accuracy"]
+
+[workload.model]
+hidden = [8]
+
+[workload.data]
+name = "digits"
+
+[workload.optimizer]
+type = "sgd"
+learning_rate = 0.5
+
+[workload.recipe]
+batch_size = 32
+epochs = 1
+"""
+
+Onespec = Callable[..., int]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """The tiny suite as a file."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(SUITE)
+    return path
+
+
+@pytest.fixture
+def onespec(monkeypatch: pytest.MonkeyPatch) -> Onespec:
+    """The command line with the test backends known, and this interpreter named for them where it matters."""
+    monkeypatch.setenv("ONESPEC_BACKENDS", str(BACKENDS))
+
+    def call(*words: object) -> int:
+        named = []
+        if words[0] in ("run", "verify") and "--resume" not in words:
+            named = ["--python", f"plain={sys.executable}", "--python", f"rogue={sys.executable}"]
+        return cli.main([*map(str, words), *named])
+
+    return call

@@ -1,0 +1,160 @@
+"""A program with every word of the language in it, and the files that prove a contender on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.plan.proof_files import write_proof
+from harness.spec.codec import encode
+from harness.spec.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from harness.spec.losses import CrossEntropy, MeanSquaredError
+from harness.spec.model import Model, sequential
+from harness.spec.optimizers import SGD, Adam, Optimizer
+from harness.spec.penalties import L1, L2, Penalty
+from harness.spec.program import Call, Program, Term, Update
+from harness.worker.job import write_json
+
+SHAPE = (8, 8, 1)
+CLASSES = 10
+BATCH = 16
+EXAMPLES = 160
+
+
+def images() -> Model:
+    """Convolutions with even and uneven padding, both poolings, both running variances, dropout."""
+    return sequential(
+        SHAPE,
+        Conv2D(4, (3, 3), padding="same"),
+        BatchNorm(),
+        ReLU(),
+        MaxPool2D(),
+        Conv2D(6, (2, 2), strides=(2, 2), padding=((1, 0), (0, 1)), bias=False),
+        Conv2D(6, (4, 4), strides=(2, 2), padding="same"),
+        Tanh(),
+        MaxPool2D((2, 2), strides=(1, 1), padding="same"),
+        AvgPool2D((2, 2), strides=(1, 1), padding="same"),
+        Flatten(),
+        Dense(24),
+        BatchNorm(momentum=0.8, running_variance="unbiased"),
+        Sigmoid(),
+        Dropout(0.3),
+        Dense(24),
+        Tanh(),
+        Dense(CLASSES),
+    )
+
+
+def codes() -> Model:
+    """A dense autoencoder with a softmax code."""
+    return sequential((12,), Dense(6, initializer="he_normal"), Softmax(), Dense(12), Sigmoid())
+
+
+def classifier(optimizer: Optimizer, *penalties: Penalty, loss: CrossEntropy | None = None) -> Program:
+    """`images` on x against y."""
+    call = Call("output", "model", ("x",))
+    update = Update(
+        "train", (call,), (Term(loss or CrossEntropy(), ("output", "y")),), ("model",), optimizer, penalties
+    )
+    return Program({"x": SHAPE, "y": ()}, {"model": images()}, (update,), (call,), ("output",))
+
+
+def autoencoder() -> Program:
+    """`codes` on x against x."""
+    call = Call("output", "model", ("x",))
+    update = Update("train", (call,), (Term(MeanSquaredError(), ("output", "x")),), ("model",), Adam())
+    return Program({"x": (12,)}, {"model": codes()}, (update,), (call,), ("output",))
+
+
+PROGRAMS = {
+    "momentum": classifier(SGD(0.05, momentum=0.9), L1(1e-4), L2(1e-3)),
+    "adamw": classifier(Adam(1e-3, weight_decay=0.1)),
+    "summed": classifier(SGD(1e-3), loss=CrossEntropy("sum")),
+    "autoencoder": autoencoder(),
+}
+
+
+def arrays(program: Program) -> dict[str, np.ndarray]:
+    """Random images with a class to be seen in them."""
+    random = np.random.Generator(np.random.PCG64(7))
+    found: dict[str, np.ndarray] = {}
+    for name, shape in program.arrays.items():
+        if shape == ():
+            found[name] = random.integers(0, CLASSES, EXAMPLES).astype(np.int32)
+        else:
+            found[name] = random.random((EXAMPLES, *shape)).astype(np.float32)
+    return found
+
+
+def initial(program: Program) -> dict[str, np.ndarray]:
+    """Initial tensors, none of them at rest: a bias of zero would hide that it is not added."""
+    random = np.random.Generator(np.random.PCG64(8))
+    return {
+        name: (value + random.uniform(0.01, 0.1, value.shape)).astype(np.float32).astype(np.float64)
+        for name, value in program.initial(0).items()
+    }
+
+
+def write_job(
+    folder: Path, program: Program, *, backend: Path, mode: str, kind: str = "verify", **changes: Any
+) -> Path:
+    """A job on `program` in `folder`, with its weights, order and (once for a folder) its proof."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = arrays(program)
+    weights = initial(program)
+    if not (folder / "proof" / "tolerances.json").exists():
+        write_proof(folder / "proof", program, weights, data, BATCH)
+        np.savez(folder / "weights.npz", **weights)
+        np.save(folder / "order.npy", np.arange(EXAMPLES, dtype=np.int32).reshape(1, -1, BATCH))
+        for name, array in data.items():
+            np.save(folder / f"{name}.npy", array)
+    split = {name: str(folder / f"{name}.npy") for name in data}
+    job: Mapping[str, Any] = {
+        "schema": 1,
+        "job": f"ground/{backend.name}/{kind}",
+        "kind": kind,
+        "backend": {"name": backend.name, "folder": str(backend)},
+        "mode": mode,
+        "device": "cpu",
+        "threads": 1,
+        "program": encode(program),
+        "batch_size": BATCH,
+        "metrics": ["accuracy"] if "y" in data else ["reconstruction_mse"],
+        "data": {"train": split, "validation": split, "test": split},
+        "weights": str(folder / "weights.npz"),
+        "order": str(folder / "order.npy"),
+        "proof": str(folder / "proof"),
+        "protocol": encode_protocol(),
+        "result": str(folder / f"{backend.name}-{mode}-{kind}.result.json"),
+        **changes,
+    }
+    path = folder / f"{backend.name}-{mode}-{kind}.json"
+    write_json(path, job)
+    return path
+
+
+def encode_protocol() -> dict[str, Any]:
+    """A protocol that takes no time."""
+    return {
+        "warmup_seconds": 0.0,
+        "block_seconds": 0.001,
+        "train_blocks": 2,
+        "evaluate_passes": 2,
+        "learn": True,
+        "curve_points": 2,
+    }

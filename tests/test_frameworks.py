@@ -1,0 +1,86 @@
+"""All five frameworks, every mode: proven on every word of the language, and faults in them are caught."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import environments, paths
+from harness.catalogue import Contender, backends, contender
+from tests.proving_ground import PROGRAMS, write_job
+
+DEFAULTS = [str(Contender(backend, backend.modes[backend.default_mode])) for backend in backends().values()]
+OTHERS = [
+    str(Contender(backend, mode))
+    for backend in backends().values()
+    for mode in backend.modes.values()
+    if mode.name != backend.default_mode
+]
+
+BELOW_FLOAT32 = {"Adam's epsilon before the bias correction"}
+"""An epsilon of 1e-8 in the wrong place moves less than float32 loses by itself; float64 catches it."""
+
+Found = dict[str, dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Found]:
+    """Runs `tests.faults` for a contender in its own environment."""
+    folder = tmp_path_factory.mktemp("ground")
+
+    def run(text: str, faults: bool) -> Found:
+        who = contender(text)
+        python = environments.create(who, "cpu").python
+        jobs = [
+            write_job(folder / name, program, backend=who.backend.folder, mode=who.mode.name)
+            for name, program in PROGRAMS.items()
+        ]
+        said = subprocess.run(
+            [str(python), "-m", "tests.faults", "float32,float64", str(int(faults)), *map(str, jobs)],
+            cwd=paths.root(),
+            env={**os.environ, "OMP_NUM_THREADS": "1", **_variables(who, folder)},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert said.stdout.strip(), said.stderr[-3000:]
+        found: Found = json.loads(said.stdout.splitlines()[-1])
+        return found
+
+    return run
+
+
+def _variables(who: Contender, folder: Path) -> dict[str, str]:
+    return {name: value.replace("{cache}", str(folder)) for name, value in who.mode.variables.items()}
+
+
+def assert_proven(found: Found) -> None:
+    for name in PROGRAMS:
+        for precision, verdict in found[name].items():
+            assert verdict["holds"], f"{name} in {precision}: {verdict}"
+
+
+@pytest.mark.parametrize("text", DEFAULTS)
+def test_the_default_mode_is_proven_and_every_planted_fault_is_caught(
+    ground: Callable[[str, bool], Found], text: str
+) -> None:
+    found = ground(text, True)
+    assert_proven(found)
+    faults = {name: verdicts for name, verdicts in found.items() if name not in PROGRAMS}
+    assert len(faults) == 15
+    missed = [name for name, verdicts in faults.items() if verdicts["float64"]["holds"]]
+    assert not missed, "the float64 proof lets these faults pass"
+    missed = [name for name, verdicts in faults.items() if verdicts["float32"]["holds"]]
+    assert set(missed) <= BELOW_FLOAT32, "the float32 proof lets these faults pass"
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_every_other_mode_is_proven(ground: Callable[[str, bool], Found], text: str) -> None:
+    assert_proven(ground(text, False))

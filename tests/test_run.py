@@ -1,0 +1,232 @@
+"""A run from its suite to its report, and everything that can go wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import harness
+from tests.conftest import BACKENDS, Onespec
+
+Capture = pytest.CaptureFixture[str]
+
+
+def records(folder: Path) -> dict[str, Any]:
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    assert len({record["job"] for record in found}) == len(found), "a job is recorded twice"
+    return {record["job"]: record for record in found}
+
+
+def test_a_run_proves_measures_records_and_reports(onespec: Onespec, suite: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out) == 0
+
+    meta = json.loads((out / "run.json").read_text())
+    found = records(out)
+    assert set(found) == {job["job"] for job in meta["jobs"]}
+    assert set(found) == {
+        "tiny/plain/verify",
+        "tiny/plain/memory",
+        "tiny/plain/measure/0",
+        "tiny/plain/measure/1",
+    }
+    assert {record["status"] for record in found.values()} == {"ok"}
+    assert {record["fingerprint"] for record in found.values()} == {meta["workloads"]["tiny"]["fingerprint"]}
+    assert (out / "report" / "index.html").is_file()
+
+    run = harness.load(str(out))
+    (row,) = run.summary.to_dict("records")
+    assert row["proven"]
+    assert row["rank"] == 1
+    assert row["metric_mean"] > 0.5
+    assert row["processes"] == 2
+
+
+def test_a_measurement_holds_raw_samples_curve_and_final_metric(
+    onespec: Onespec, suite: Path, tmp_path: Path
+) -> None:
+    onespec("run", suite, "--out", tmp_path / "out")
+    found = records(tmp_path / "out")
+    first, second = (found[f"tiny/plain/measure/{block}"]["measures"] for block in (0, 1))
+    timed = [block for block in first["train_blocks"] if not block["warmup"]]
+    assert len(timed) == 2
+    assert all(block["seconds"] > 0 and block["steps"] > 0 for block in first["train_blocks"])
+    assert [point["samples"] for point in first["evaluate_passes"]] == [360, 360]
+    learning = first["learning"]
+    assert [point["step"] for point in learning["train"]][-1] == 35
+    assert learning["train"][0]["loss"] > learning["train"][-1]["loss"]
+    assert learning["validation"][0]["epoch"] == 1
+    assert set(learning["test"]) == {"loss", "accuracy"}
+    assert second["learning"] is None, "one seed is asked for: the second block only times"
+    memory = found["tiny/plain/memory"]["measures"]
+    assert memory["start_bytes"] < memory["import_bytes"] <= memory["peak_bytes"]
+
+
+def test_an_unproven_contender_is_never_measured(
+    onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out, "-b", "plain", "-b", "rogue") == 1
+    found = records(out)
+    verdict = found["tiny/rogue/verify"]
+    assert verdict["status"] == "failed"
+    assert re.search(r"float64: parameter/model/\S+ is off by [1-9]\.\d\de-02", verdict["reason"])
+    assert not any(job.startswith("tiny/rogue") and "verify" not in job for job in found)
+    summary = harness.load(str(out)).summary.set_index("contender")
+    assert summary.loc["plain", "rank"] == 1
+    assert summary.loc["rogue", "rank"] != summary.loc["rogue", "rank"], "an unproven contender has a rank"
+    assert "rogue" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "words"),
+    [
+        ("crash", "crashed", "RuntimeError: the kernel launch failed"),
+        ("segfault", "crashed", "SIGSEGV"),
+        ("killed", "out-of-memory", "killed by the system"),
+        ("memory", "out-of-memory", "3.00 PiB"),
+        ("silent", "crashed", "exit code 0"),
+        ("unsupported", "unsupported", "rogue.build refuses everything"),
+        ("late", "crashed", "no more"),
+        ("diverge", "diverged", "the training loss is inf"),
+    ],
+)
+def test_a_failure_is_a_record_and_the_others_carry_on(
+    onespec: Onespec, suite: Path, tmp_path: Path, mode: str, status: str, words: str
+) -> None:
+    out = tmp_path / "out"
+    code = onespec("run", suite, "--out", out, "--blocks", "1", "-b", f"rogue:{mode}", "-b", "plain")
+    assert code == (0 if status == "unsupported" else 1)
+    found = records(out)
+    failed = [record for record in found.values() if record["contender"] == f"rogue:{mode}"]
+    assert failed[-1]["status"] == status
+    assert words in failed[-1]["reason"]
+    assert found["tiny/plain/measure/0"]["status"] == "ok"
+
+
+def test_a_process_without_end_is_stopped_and_recorded(onespec: Onespec, suite: Path, tmp_path: Path) -> None:
+    suite.write_text(suite.read_text().replace("time_limit_seconds = 60", "time_limit_seconds = 3"))
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out, "-b", "rogue:hang") == 3
+    (record,) = records(out).values()
+    assert record["status"] == "timeout"
+    assert "no end after 3 s" in record["reason"]
+
+
+def test_a_broken_interpreter_is_an_error_that_says_so(suite: Path, tmp_path: Path, capsys: Capture) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/nowhere/python\n")
+    broken.chmod(0o755)
+    os.environ["ONESPEC_BACKENDS"] = str(BACKENDS)
+    try:
+        words = ["run", str(suite), "--out", str(tmp_path / "out"), "--python", f"plain={broken}"]
+        assert harness.cli.main(words) in (1, 2, 3)
+    finally:
+        del os.environ["ONESPEC_BACKENDS"]
+    assert str(broken) in capsys.readouterr().err
+
+
+def interrupted_run(suite: Path, out: Path, after_records: int, with_signal: int) -> None:
+    """Run the suite in a process of its own and stop it when some records are there."""
+    command = [sys.executable, "-m", "harness", "run", str(suite), "--out", str(out), "--blocks", "3"]
+    command += ["-b", "plain", "-b", "rogue:late", "--python", f"plain={sys.executable}"]
+    command += ["--python", f"rogue={sys.executable}"]
+    process = subprocess.Popen(
+        command, env={**os.environ, "ONESPEC_BACKENDS": str(BACKENDS)}, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    path = out / "records.jsonl"
+    while time.monotonic() < deadline:
+        if path.exists() and path.read_text().count("\n") >= after_records:
+            break
+        time.sleep(0.02)
+    process.send_signal(with_signal)
+    _, said = process.communicate(timeout=30)
+    if with_signal == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"onespec run --resume {out}" in said
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("after_records", [1, 4])
+def test_an_interrupted_run_resumes_without_losing_or_repeating(
+    onespec: Onespec, suite: Path, tmp_path: Path, after_records: int, with_signal: int
+) -> None:
+    out = tmp_path / "out"
+    interrupted_run(suite, out, after_records, with_signal)
+    before = records(out)
+    assert len(before) < 10
+    assert onespec("run", "--resume", out) == 1, "rogue:late fails"
+    after = records(out)
+    assert len(after) == 10
+    assert all(after[job] == record for job, record in before.items())
+    assert onespec("run", "--resume", out) == 1
+    assert records(out) == after, "a finished run has nothing left to do"
+
+
+def test_a_record_cut_in_half_is_set_aside_and_its_job_run_again(
+    onespec: Onespec, suite: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    onespec("run", suite, "--out", out)
+    path = out / "records.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    for result in (out / "work" / "jobs").glob("*measure*.result.json"):
+        result.unlink()
+    assert onespec("run", "--resume", out) == 0
+    assert len(records(out)) == 4
+    assert (out / "records.damaged").read_bytes().startswith(b'{"schema": 1')
+
+
+def test_a_suite_that_changed_does_not_change_a_run_that_is_resumed(
+    onespec: Onespec, suite: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    onespec("run", suite, "--out", out, "--blocks", "1")
+    suite.write_text("no longer a suite")
+    (out / "records.jsonl").write_text("")
+    assert onespec("run", "--resume", out) == 0
+
+
+def test_a_run_with_another_fingerprint_is_not_resumed(
+    onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    onespec("run", suite, "--out", out, "--blocks", "1")
+    path = out / "run.json"
+    meta = json.loads(path.read_text())
+    meta["workloads"]["tiny"]["fingerprint"] = "0" * 64
+    path.write_text(json.dumps(meta))
+    assert onespec("run", "--resume", out) == 2
+    assert "is another one now" in capsys.readouterr().err
+
+
+def test_a_dry_run_names_the_jobs_and_does_nothing(
+    onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out, "--dry-run") == 0
+    assert "4 jobs" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_verify_shows_error_and_tolerance_and_fails_with_the_proof(
+    onespec: Onespec, suite: Path, capsys: Capture
+) -> None:
+    assert onespec("verify", suite, "--json") == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert set(record["proof"]) == {"float32", "float64"}
+    assert onespec("verify", suite, "-b", "rogue") == 1
+    assert re.search(r"is off by\s+[1-9]\.\d\de-02", capsys.readouterr().out)
