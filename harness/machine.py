@@ -52,7 +52,7 @@ class Condition:
 
 def describe() -> dict[str, Any]:
     """What a run records of the machine it was made on: JSON values that stay the same while it is up."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     found = gpus()
     flags = set(_cpuinfo("flags").split())

@@ -134,7 +134,8 @@ class Store:
     def _set_damaged_aside(self) -> None:
         if not self.records_path.exists():
             return
-        whole, damaged = [], []
+        whole: list[bytes] = []
+        damaged: list[bytes] = []
         for line in self.records_path.read_bytes().splitlines(keepends=True):
             (whole if _is_record(line) else damaged).append(line)
         if not damaged:

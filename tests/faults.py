@@ -1,8 +1,8 @@
 """Planted faults: programs that are nearly the spec. The proof must catch every one, in every framework.
 
-`python -m tests.faults PRECISIONS FAULTS JOB...` runs inside a backend's environment. It proves each job's own
-program, then, with FAULTS 1, each fault against the same references, in one process; the last line it prints is
-JSON: {program or fault: {precision: {"holds", "tensor", "error", "tolerance"}}}.
+`python -m tests.faults PRECISIONS FAULTS JOB...` runs inside a backend's environment. It proves each job's
+own program, then, with FAULTS 1, each fault against the same references, all in one process; the last line
+that it prints is JSON: {program or fault: {precision: {"holds", "tensor", "error", "tolerance"}}}.
 """
 
 from __future__ import annotations
@@ -202,6 +202,7 @@ FAULTS: dict[str, Fault] = {
 }
 """Faults that can be planted in any framework from outside."""
 
+
 def checked(job: Job, build: Build, precision: Any) -> dict[str, Any]:
     """The worst check of a program against the job's reference, and whether the proof holds."""
     folder = Path(job.proof)
@@ -250,7 +251,7 @@ def _faulty(fault: Fault, build: Build) -> Build:
 
 
 def _patches(backend: str, module: ModuleType) -> dict[str, tuple[str, Callable[[], Callable[[], None]]]]:
-    """Faults that sit inside a framework's own code. Planting one gives the function that takes it out again."""
+    """Faults inside a framework's own code. Planting one gives the function that takes it out again."""
     patches = importlib.import_module(f"tests.fault_patches.on_{backend}")
     return {
         "Adam's epsilon before the bias correction": ("adamw", lambda: patches.epsilon_first(module)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.plan.proof_files import write_proof
+from harness.plan.proof_files import save_arrays, write_proof
 from harness.spec.codec import encode
 from harness.spec.layers import (
     AvgPool2D,
@@ -83,7 +83,8 @@ def autoencoder() -> Program:
 
 PROGRAMS = {
     "momentum": classifier(SGD(0.05, momentum=0.9), L1(1e-4), L2(1e-3)),
-    "adamw": classifier(Adam(1e-3, weight_decay=0.1)),
+    # An epsilon large enough to be seen: at 1e-8 its place moves less than float32 loses by itself.
+    "adamw": classifier(Adam(1e-3, epsilon=1e-4, weight_decay=0.1)),
     "summed": classifier(SGD(1e-3), loss=CrossEntropy("sum")),
     "autoencoder": autoencoder(),
 }
@@ -119,7 +120,7 @@ def write_job(
     weights = initial(program)
     if not (folder / "proof" / "tolerances.json").exists():
         write_proof(folder / "proof", program, weights, data, BATCH)
-        np.savez(folder / "weights.npz", **weights)
+        save_arrays(folder / "weights.npz", weights)
         np.save(folder / "order.npy", np.arange(EXAMPLES, dtype=np.int32).reshape(1, -1, BATCH))
         for name, array in data.items():
             np.save(folder / f"{name}.npy", array)

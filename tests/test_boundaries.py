@@ -13,7 +13,19 @@ from harness import paths
 from harness.catalogue import backends
 
 HARNESS = paths.root() / "harness"
-FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "optax", "mxnet", "jaxlib", "gluon", "linen", "pytorch"}
+FRAMEWORKS = {
+    "torch",
+    "tensorflow",
+    "keras",
+    "jax",
+    "flax",
+    "optax",
+    "mxnet",
+    "jaxlib",
+    "gluon",
+    "linen",
+    "pytorch",
+}
 ROOMS_IN_ORDER = ["spec", "data", "plan", "environments", "execute", "analyse", "report", "cli"]
 """Nothing downstream is imported by anything upstream."""
 
@@ -60,7 +72,11 @@ def test_the_code_of_the_harness_names_no_framework_and_no_backend() -> None:
         }
         examples = path.is_relative_to(HARNESS / "cli") or "--python" in path.read_text()
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in documentation
+            ):
                 assert node.value not in names, f"{path}:{node.lineno} names {node.value!r}"
                 if not examples:
                     words = set(node.value.lower().replace(":", " ").replace("=", " ").split())
@@ -72,7 +88,9 @@ def test_a_backend_imports_its_framework_numpy_and_the_protocol() -> None:
         for path in sources(backend.folder):
             for name in imports(path):
                 if name.split(".")[0] == "harness":
-                    assert name.startswith(("harness.spec", "harness.worker.protocol")), f"{path} imports {name}"
+                    assert name.startswith(("harness.spec", "harness.worker.protocol")), (
+                        f"{path} imports {name}"
+                    )
 
 
 def test_backends_hold_no_clock() -> None:
@@ -92,5 +110,7 @@ def test_the_way_of_the_data_runs_one_way(index: int) -> None:
 def test_nothing_is_pickled() -> None:
     for folder in (HARNESS, paths.root() / "backends"):
         for path in sources(folder):
-            assert not {"pickle", "dill", "joblib", "cloudpickle"} & {name.split(".")[0] for name in imports(path)}
+            assert not {"pickle", "dill", "joblib", "cloudpickle"} & {
+                name.split(".")[0] for name in imports(path)
+            }
             assert "allow_pickle=True" not in path.read_text()

@@ -142,6 +142,7 @@ def test_one_and_one_point_zero_have_one_fingerprint() -> None:
     assert codec.fingerprint(SGD(1)) == codec.fingerprint(
         codec.decode(Optimizer, {"type": "sgd", "learning_rate": 1})
     )
+    assert type(codec.encode(SGD(1))["learning_rate"]) is float
     assert codec.fingerprint(SGD(1.0)) != codec.fingerprint(SGD(2.0))
 
 

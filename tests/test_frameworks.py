@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ OTHERS = [
     if mode.name != backend.default_mode
 ]
 
-BELOW_FLOAT32 = {"Adam's epsilon before the bias correction"}
-"""An epsilon of 1e-8 in the wrong place moves less than float32 loses by itself; float64 catches it."""
+EVERY_LAYER = ["momentum", "adamw"]
+"""The programs that other modes prove: every layer, both kinds of optimizer. Compilers take their time."""
 
 Found = dict[str, dict[str, dict[str, Any]]]
 
@@ -38,8 +38,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Fo
         who = contender(text)
         python = environments.create(who, "cpu").python
         jobs = [
-            write_job(folder / name, program, backend=who.backend.folder, mode=who.mode.name)
-            for name, program in PROGRAMS.items()
+            write_job(folder / name, PROGRAMS[name], backend=who.backend.folder, mode=who.mode.name)
+            for name in (PROGRAMS if faults else EVERY_LAYER)
         ]
         said = subprocess.run(
             [str(python), "-m", "tests.faults", "float32,float64", str(int(faults)), *map(str, jobs)],
@@ -61,8 +61,8 @@ def _variables(who: Contender, folder: Path) -> dict[str, str]:
     return {name: value.replace("{cache}", str(folder)) for name, value in who.mode.variables.items()}
 
 
-def assert_proven(found: Found) -> None:
-    for name in PROGRAMS:
+def assert_proven(found: Found, names: Iterable[str]) -> None:
+    for name in names:
         for precision, verdict in found[name].items():
             assert verdict["holds"], f"{name} in {precision}: {verdict}"
 
@@ -72,15 +72,15 @@ def test_the_default_mode_is_proven_and_every_planted_fault_is_caught(
     ground: Callable[[str, bool], Found], text: str
 ) -> None:
     found = ground(text, True)
-    assert_proven(found)
+    assert_proven(found, PROGRAMS)
     faults = {name: verdicts for name, verdicts in found.items() if name not in PROGRAMS}
     assert len(faults) == 15
     missed = [name for name, verdicts in faults.items() if verdicts["float64"]["holds"]]
     assert not missed, "the float64 proof lets these faults pass"
     missed = [name for name, verdicts in faults.items() if verdicts["float32"]["holds"]]
-    assert set(missed) <= BELOW_FLOAT32, "the float32 proof lets these faults pass"
+    assert not missed, "the float32 proof lets these faults pass"
 
 
 @pytest.mark.parametrize("text", OTHERS)
 def test_every_other_mode_is_proven(ground: Callable[[str, bool], Found], text: str) -> None:
-    assert_proven(ground(text, False))
+    assert_proven(ground(text, False), EVERY_LAYER)

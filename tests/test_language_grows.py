@@ -45,7 +45,7 @@ def sigmoid(x: Array) -> Array:
 
 @dataclass(frozen=True)
 class LSTM(Layer):
-    """Hochreiter and Schmidhuber 1997 with forget gates: (time, features) to (time, units). Gates in the order
+    """Hochreiter and Schmidhuber 1997 with forget gates, (time, features) to (time, units); gates in order
     input, forget, candidate, output; one bias; states begin at zero.
     """
 
@@ -95,8 +95,8 @@ class Embedding(Layer):
 
 @dataclass(frozen=True)
 class Attention(Layer):
-    """softmax(q k^T / sqrt(width)) v (Vaswani et al. 2017) of queries (n, width) on a memory (m, width), which
-    is key and value. A third input (m,) has a one where the memory is real and a zero where it is padding.
+    """softmax(q k^T / sqrt(width)) v (Vaswani et al. 2017): queries (n, width), a memory (m, width)
+    that is key and value. A third input (m,) has ones where the memory is real, zeros where it is padding.
     """
 
     causal: bool = False

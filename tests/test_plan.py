@@ -54,7 +54,9 @@ def line(of: str, text: str = SUITE) -> int:
         ('name = "tiny"', 'name = "Tiny Net"', "Tiny Net", "small letters"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_answered_with_its_line_and_field(right: str, wrong: str, place: str, words: str) -> None:
+def test_a_mistake_is_answered_with_its_line_and_field(
+    right: str, wrong: str, place: str, words: str
+) -> None:
     text = SUITE.replace(right, wrong, 1)
     assert text != SUITE
     said = refusal(text)
@@ -87,7 +89,10 @@ def test_a_layer_whose_shapes_do_not_fit_is_named_with_its_line() -> None:
     text = with_layers(LAYERS.replace('[[workload.layers]]\ntype = "flatten"\n', ""))
     said = refusal(text)
     assert said.startswith(f"suites/mine.toml:{line('[[workload.layers]]', text)}: workload[0].layers[0]")
-    assert "dense1 (dense): needs a vector (put a flatten layer before it), got an example of shape (8, 8, 1)" in said
+    assert (
+        "dense1 (dense): needs a vector (put a flatten layer before it), got an example of shape (8, 8, 1)"
+        in said
+    )
 
 
 def test_a_model_that_does_not_fit_the_loss_is_refused() -> None:
@@ -152,7 +157,8 @@ def test_the_order_of_turns_differs_from_block_to_block() -> None:
     names = [f"c{i}" for i in range(6)]
     jobs = plan_jobs(["w"], names, blocks=20, seeds=1, seed=0)
     orders = {
-        tuple(job.contender for job in jobs if job.kind == "measure" and job.block == block) for block in range(20)
+        tuple(job.contender for job in jobs if job.kind == "measure" and job.block == block)
+        for block in range(20)
     }
     assert len(orders) > 15
     first = Counter(order[0] for order in orders)

@@ -158,7 +158,7 @@ def test_float32_is_float64_but_for_rounding() -> None:
 
 @dataclass(frozen=True)
 class Logistic(Loss):
-    """Binary cross-entropy of logits (batch, 1), all real or all made: log(1 + exp(-x)) or log(1 + exp(x))."""
+    """Cross-entropy of logits (batch, 1), all real (log(1 + exp(-x))) or all made (log(1 + exp(x)))."""
 
     real: bool
     arity: ClassVar[int | None] = 1

@@ -80,7 +80,11 @@ def test_a_folder_without_a_run_is_no_run(tmp_path: Path) -> None:
 
 def test_two_writers_exclude_each_other(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "run", META)
-    with store.locked(), pytest.raises(UsageError, match="another process"), Store.open(store.folder).locked():
+    with (
+        store.locked(),
+        pytest.raises(UsageError, match="another process"),
+        Store.open(store.folder).locked(),
+    ):
         pass
 
 

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
+import torch
 from harness.spec.program import Program, Update, run_calls
 from harness.worker.protocol import Built, Setting, Tensors
 
 from .layers import Graph
 from .losses import loss_of, penalty_of
 from .optimizers import optimizer_of
-
 
 VARIABLES = ("TORCH", "PYTORCH_", "ATEN_")
 
@@ -36,7 +35,9 @@ class TorchProgram(Built):
         self.device = torch.device(setting.device)
         self.dtype = getattr(torch, setting.precision)
         self.graphs = {
-            name: Graph(model, setting.batch_size).to(self.device, self.dtype).to(memory_format=torch.channels_last)
+            name: Graph(model, setting.batch_size)
+            .to(self.device, self.dtype)
+            .to(memory_format=torch.channels_last)
             for name, model in program.models.items()
         }
         self.slots = {
@@ -44,7 +45,9 @@ class TorchProgram(Built):
             for name, graph in self.graphs.items()
             for tensor, slot in graph.slots().items()
         }
-        compiled: Callable[..., Any] = torch.compile if setting.mode == "compile" else lambda function: function
+        compiled: Callable[..., Any] = (
+            torch.compile if setting.mode == "compile" else lambda function: function
+        )
         self.losses = [compiled(self._loss_function(update)) for update in program.updates]
         self.predict = compiled(self._predict_function())
         self.optimizers = self._optimizers()
@@ -65,7 +68,9 @@ class TorchProgram(Built):
         """Whole arrays on the device; integer labels as int64, which torch's losses ask for."""
         return {
             name: torch.tensor(
-                np.asarray(array), device=self.device, dtype=self.dtype if array.dtype.kind == "f" else torch.int64
+                np.asarray(array),
+                device=self.device,
+                dtype=self.dtype if array.dtype.kind == "f" else torch.int64,
             )
             for name, array in arrays.items()
         }
@@ -142,8 +147,9 @@ class TorchProgram(Built):
         def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
             values = run_calls(update.calls, batch, self._call_model)
             parts = [
-                function(*[values[name] for name in inputs]) * weight if weight != 1.0 else
-                function(*[values[name] for name in inputs])
+                function(*[values[name] for name in inputs]) * weight
+                if weight != 1.0
+                else function(*[values[name] for name in inputs])
                 for function, inputs, weight in terms
             ]
             parts.extend(penalty(kernel) for penalty in penalties for kernel in penalized)

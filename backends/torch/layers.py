@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from torch import nn
 
+import torch
 from harness.spec import layers as spec
 from harness.spec.codec import name_of
 from harness.spec.model import Model
 from harness.worker.protocol import Layout, Unsupported
+from torch import nn
 
 Slot = tuple[torch.Tensor, Layout]
 """A native tensor and the way to it from the spec's layout."""
@@ -55,12 +55,16 @@ class Graph(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The outputs, images channels last, for inputs with images channels last."""
-        given = [_channels_first(x) if image else x for x, image in zip(inputs, self.image_inputs, strict=True)]
+        given = [
+            _channels_first(x) if image else x for x, image in zip(inputs, self.image_inputs, strict=True)
+        ]
         if self.chain is not None:
             outputs: tuple[torch.Tensor, ...] = (self.chain(*given),)
         else:
             outputs = self.model.evaluate(given, lambda node, *values: self.nodes[node.name](*values))
-        return tuple(_channels_last(y) if image else y for y, image in zip(outputs, self.image_outputs, strict=True))
+        return tuple(
+            _channels_last(y) if image else y for y, image in zip(outputs, self.image_outputs, strict=True)
+        )
 
     def slots(self) -> dict[str, Slot]:
         """Every tensor of the model by the name `node/tensor`."""
@@ -106,7 +110,9 @@ def _(layer: spec.Conv2D, place: Place) -> Lowered:
     )
     if not symmetric:
         # `padding_mode` takes no uneven padding; a hook keeps the module and its names as they are.
-        module.register_forward_pre_hook(lambda _, inputs: nn.functional.pad(inputs[0], (left, right, top, bottom)))
+        module.register_forward_pre_hook(
+            lambda _, inputs: nn.functional.pad(inputs[0], (left, right, top, bottom))
+        )
     bias = {"bias": ("bias", Layout())} if layer.bias else {}
     return Lowered(module, {"kernel": ("weight", Layout((3, 2, 0, 1))), **bias})
 
@@ -136,9 +142,7 @@ def _(layer: spec.BatchNorm, place: Place) -> Lowered:
     # torch's running variance is the unbiased one. Where the spec's is biased, the buffer holds it times
     # n / (n - 1), a constant as every batch has the same size, and evaluation divides it out.
     factor = 1.0 if layer.running_variance == "unbiased" else count / (count - 1)
-    kind = _BatchNorm2d if len(place.shape) == 3 else _BatchNorm1d
-    module = kind(place.shape[-1], eps=layer.epsilon, momentum=1 - layer.momentum)
-    module.variance_factor = factor
+    module = _BatchNorm(layer, place.shape[-1], factor)
     return Lowered(
         module,
         {
@@ -180,26 +184,25 @@ class _FlattenImage(nn.Module):
         return _channels_last(x).flatten(1)
 
 
-class _VarianceFactor:
-    """Evaluation with the running variance divided by the factor that the buffer carries."""
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """`nn.BatchNorm1d` and `nn.BatchNorm2d` in one; evaluation divides out the factor that the running variance
+    carries.
+    """
 
-    variance_factor: float = 1.0
+    def __init__(self, layer: spec.BatchNorm, channels: int, variance_factor: float) -> None:
+        super().__init__(channels, eps=layer.epsilon, momentum=1 - layer.momentum)
+        self.variance_factor = variance_factor
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        """The spec has checked the shapes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.training or self.variance_factor == 1.0:  # type: ignore[attr-defined]
-            return super().forward(x)  # type: ignore[misc,no-any-return]
-        variance = self.running_var / self.variance_factor  # type: ignore[attr-defined]
+        if self.training or self.variance_factor == 1.0:
+            return super().forward(x)
+        variance = self.running_var / self.variance_factor
         return nn.functional.batch_norm(
-            x, self.running_mean, variance, self.weight, self.bias, False, 0.0, self.eps  # type: ignore[attr-defined]
+            x, self.running_mean, variance, self.weight, self.bias, False, 0.0, self.eps
         )
-
-
-class _BatchNorm2d(_VarianceFactor, nn.BatchNorm2d):
-    pass
-
-
-class _BatchNorm1d(_VarianceFactor, nn.BatchNorm1d):
-    pass
 
 
 class _UnevenAvgPool2d(nn.Module):

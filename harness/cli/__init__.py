@@ -45,7 +45,10 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code (0 done, 1 something failed, 2 wrong usage, 3 nothing measured)."""
+    """Run one command and return its exit code.
+
+    0 done, 1 something failed, 2 wrong usage, 3 nothing was measured, 130 interrupted.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     chosen = next((word for word in words if not word.startswith("-")), None)
     try:

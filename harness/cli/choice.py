@@ -31,7 +31,9 @@ def configure(parser: argparse.ArgumentParser, default_suite: str | None = None)
     )
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, gpu or cuda:N (default: cpu)")
     parser.add_argument("--threads", type=_at_least(1), metavar="N", help="default: every core given to us")
-    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="the first seed (default: 0)")
+    parser.add_argument(
+        "--seed", type=_at_least(0), default=0, metavar="N", help="the first seed (default: 0)"
+    )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets' files already are")
     parser.add_argument(
         "--python",

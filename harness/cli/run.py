@@ -22,8 +22,12 @@ EXAMPLE = "onespec run quick -b torch -b jax:scan --blocks 5"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     choice.configure(parser)
-    parser.add_argument("--blocks", type=int, metavar="N", help="rounds of fresh processes (default: the suite's)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: results/<suite>-<time>)")
+    parser.add_argument(
+        "--blocks", type=int, metavar="N", help="rounds of fresh processes (default: the suite's)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder (default: results/<suite>-<time>)"
+    )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="finish an interrupted run")
     parser.add_argument("--dry-run", action="store_true", help="say which jobs would run, and stop")
 
@@ -85,9 +89,7 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
         with store.locked(), display() as shown:
             entries = prepare.entries(request, shown.environment)
             ready = prepare.ready(request, data, store, shown.step)
-            current = Run(
-                store, ready, entries, request.device, request.threads, request.protocol, shown.job
-            )
+            current = Run(store, ready, entries, request.device, request.threads, request.protocol, shown.job)
             shown.expect(len(jobs), len(store.records()))
             current.execute(jobs)
             tidy(store)

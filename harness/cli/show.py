@@ -61,7 +61,8 @@ def _show_run(folder: Path, as_json: bool) -> int:
         return 0
     console = Console()
     console.print(
-        f"{folder.name}: {' '.join(found.meta['command'])}  ({found.meta['created']}, {found.meta['device']}, "
+        f"{folder.name}: {' '.join(found.meta['command'])}  "
+        f"({found.meta['created']}, {found.meta['device']}, "
         f"{found.meta['threads']} threads, {len(found.records)} of {len(found.meta['jobs'])} jobs recorded)",
         highlight=False,
     )
@@ -74,10 +75,11 @@ def _show_backend(backend: Backend, as_json: bool) -> int:
 
     modes = {str(Contender(backend, mode)): mode.description for mode in backend.modes.values()}
     if as_json:
-        data = {"name": backend.name, "title": backend.title, "devices": backend.devices, "contenders": modes}
-        print(json.dumps(data, indent=1))
+        data = {"name": backend.name, "title": backend.title, "devices": backend.devices}
+        print(json.dumps({**data, "contenders": modes}, indent=1))
         return 0
-    print(f"{backend.title}: package {backend.package}, Python {backend.python}, on {', '.join(backend.devices)}")
+    devices = ", ".join(backend.devices)
+    print(f"{backend.title}: package {backend.package}, Python {backend.python}, on {devices}")
     for contender, description in modes.items():
         print(f"  {contender:26} {description}")
     print(f"  more in {backend.folder / 'README.md'}")
@@ -102,7 +104,9 @@ def _show_workload(workload: Workload, as_json: bool) -> int:
             tensors = node.layer.parameters(*incoming)
             words = "  ".join(f"{name} {'x'.join(map(str, p.shape))}" for name, p in tensors.items())
             flops = node.layer.flops(*incoming)
-            table.add_row(node.name, codec.name_of(node.layer), " x ".join(map(str, shape)), words, f"{flops:,}")
+            table.add_row(
+                node.name, codec.name_of(node.layer), " x ".join(map(str, shape)), words, f"{flops:,}"
+            )
         console.print(table)
     for update in program.updates:
         losses = " + ".join(codec.name_of(term.loss) for term in [*update.terms])

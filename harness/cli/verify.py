@@ -56,9 +56,7 @@ def _prove(request: Request) -> list[Record]:
             ready = prepare.ready(request, data, store, shown.step)
             jobs = [job for job in request.jobs() if job.kind == "verify"]
             shown.expect(len(jobs), 0)
-            current = Run(
-                store, ready, entries, request.device, request.threads, request.protocol, shown.job
-            )
+            current = Run(store, ready, entries, request.device, request.threads, request.protocol, shown.job)
             current.execute(jobs)
         return [current.records[job.id] for job in jobs]
 

@@ -67,8 +67,8 @@ DIGITS_TEST_FRACTION = 0.2
 
 def _load_digits(_: Mapping[str, Path]) -> Arrays:
     """scikit-learn's digits, with a test set of 20 %, stratified by class, by its own `train_test_split`."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
     digits = load_digits()
     train, test = train_test_split(

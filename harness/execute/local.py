@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -41,7 +41,7 @@ class Process:
 
 
 class Worker:
-    """A job's process, started. Nothing here polls: `wait_any` sleeps until the kernel says that one has ended."""
+    """A job's process, started. Nothing here polls: `wait_any` sleeps until the kernel tells of an end."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -73,11 +73,9 @@ class Worker:
         """End the process with everything it started; `ending` says why, where that is not its exit code."""
         if self.popen is None:
             return
-        try:
-            # The whole session: compilers that a framework started go with it.
+        # The whole session: compilers that a framework started go with it.
+        with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         code = self.popen.wait()
         self.ending = ending or str(code)
 
@@ -90,7 +88,12 @@ class Worker:
         seconds = perf_counter() - self.start
         said = read_result(self.process.result) if self.ending == "0" else None
         if said is None:
-            said = {"proof": None, "measures": None, "environment": None, **_failure(self.ending, self.process)}
+            said = {
+                "proof": None,
+                "measures": None,
+                "environment": None,
+                **_failure(self.ending, self.process),
+            }
         return {**said, "wall_seconds": seconds}
 
 
@@ -138,10 +141,14 @@ def _environment(process: Process) -> dict[str, str]:
 
 def _failure(ending: str, process: Process) -> dict[str, str]:
     if ending == "timeout":
-        reason = f"no end after {process.time_limit_seconds:g} s (time_limit_seconds of the suite's [protocol])"
+        reason = (
+            f"no end after {process.time_limit_seconds:g} s (time_limit_seconds of the suite's [protocol])"
+        )
         return {"status": "timeout", "reason": reason}
     if ending.startswith("broken"):
-        reason = f"{process.interpreter} does not start ({ending.removeprefix('broken: ')}); see: onespec doctor"
+        reason = (
+            f"{process.interpreter} does not start ({ending.removeprefix('broken: ')}); see: onespec doctor"
+        )
         return {"status": "crashed", "reason": reason}
     if ending == str(-signal.SIGKILL):
         return {"status": "out-of-memory", "reason": "killed by the system, most likely for want of memory"}

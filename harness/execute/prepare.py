@@ -61,7 +61,13 @@ def meta_of(request: Request, data: Mapping[str, Prepared], name: str) -> dict[s
             "python": platform.python_version(),
         },
         "jobs": [
-            {"job": job.id, "kind": job.kind, "workload": job.workload, "contender": job.contender, "block": job.block}
+            {
+                "job": job.id,
+                "kind": job.kind,
+                "workload": job.workload,
+                "contender": job.contender,
+                "block": job.block,
+            }
             for job in request.jobs()
         ],
     }
@@ -92,18 +98,18 @@ def ready(
         fingerprint = workload.spec.fingerprint(data[workload.name].fingerprint)
         if fingerprint != recorded[workload.name]["fingerprint"]:
             raise UsageError(
-                f"{store.folder}: the workload {workload.name} is another one now (an architecture, the data or the "
-                "language has changed since), so its records could not be compared. Start a new run."
+                f"{store.folder}: the workload {workload.name} is another one now (an architecture, "
+                "the data or the language has changed since), so its records could not be compared. Start a new run."
             )
         tell(f"{workload.name}: computing the float64 reference")
-        inputs = write_inputs(workload, data[workload.name], store.work / "inputs" / workload.name, request.seeds)
+        inputs = write_inputs(
+            workload, data[workload.name], store.work / "inputs" / workload.name, request.seeds
+        )
         found[workload.name] = Ready(workload, inputs, fingerprint)
     return found
 
 
-def entries(
-    request: Request, progress: Callable[[Environment, str], None] | None = None
-) -> dict[str, Entry]:
+def entries(request: Request, progress: Callable[[Environment, str], None] | None = None) -> dict[str, Entry]:
     """Each contender's interpreter: named by the user, or in an environment made now.
 
     A contender whose environment cannot be made keeps the reason, and the others carry on.
@@ -115,7 +121,8 @@ def entries(
         if interpreter is not None:
             found[str(contender)] = Entry(contender, interpreter)
         elif request.device_kind not in contender.backend.devices:
-            reason = f"the {contender.backend.name} backend has no {request.device_kind} build (its README says why)"
+            backend, kind = contender.backend.name, request.device_kind
+            reason = f"the {backend} backend has no {kind} build (its README says why)"
             found[str(contender)] = Entry(contender, None, "unsupported", reason)
         else:
             needed.append(contender)

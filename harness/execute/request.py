@@ -1,4 +1,4 @@
-"""What a run is asked to do: read from the command line, kept in `run.json`, and read from there to resume."""
+"""What a run is asked to do: from the command line, kept in `run.json`, read from there to resume."""
 
 from __future__ import annotations
 

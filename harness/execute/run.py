@@ -58,7 +58,9 @@ class Run:
     watch: Watcher = lambda job, record: None
     records: dict[str, Record] = field(default_factory=dict)
 
-    def execute(self, jobs: Iterable[PlannedJob], kinds: Iterable[Kind] = ("verify", "memory", "measure")) -> None:
+    def execute(
+        self, jobs: Iterable[PlannedJob], kinds: Iterable[Kind] = ("verify", "memory", "measure")
+    ) -> None:
         """Run every job that has no record yet. Jobs of a contender that is not proven are passed over.
 
         An interrupt ends the workers that run and goes on up; what is recorded stays.
@@ -115,8 +117,11 @@ class Run:
         job_file = folder / f"{stem}.json"
         write_json(job_file, encode(self._job(job, contender, result)))
         # Proofs do not warm the compile cache that the first measurement is to find cold.
-        cache = self.store.work / "cache" / job.contender.replace(":", "-") / (
-            "measure" if job.kind == "measure" else "proof"
+        cache = (
+            self.store.work
+            / "cache"
+            / job.contender.replace(":", "-")
+            / ("measure" if job.kind == "measure" else "proof")
         )
         cache.mkdir(parents=True, exist_ok=True)
         return Process(

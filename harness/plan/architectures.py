@@ -51,7 +51,8 @@ def _function(name: str, beside: Path) -> Callable[..., Model]:
     if name not in found:
         raise SpecError(str(unknown("architecture", name, found)), ("architecture",))
     source = importlib.util.spec_from_file_location(f"onespec_architecture_{name}", found[name])
-    assert source is not None and source.loader is not None
+    assert source is not None
+    assert source.loader is not None
     module = importlib.util.module_from_spec(source)
     try:
         source.loader.exec_module(module)

@@ -38,9 +38,10 @@ def plan_jobs(
     starts from the weights and batches of seed `seed + b` and trains by the recipe, as long as b < `seeds`;
     later blocks only time, with the first seed.
     """
+    single: tuple[Kind, ...] = ("verify", "memory")
     jobs = [
         PlannedJob(kind, workload, contender, seed)
-        for kind in ("verify", "memory")
+        for kind in single
         for workload in workloads
         for contender in contenders
     ]
@@ -50,7 +51,5 @@ def plan_jobs(
             random = np.random.Generator(np.random.PCG64([seed, block, number]))
             for turn, index in enumerate(random.permutation(len(contenders))):
                 replicate = seed + block if learn else seed
-                jobs.append(
-                    PlannedJob("measure", workload, contenders[index], replicate, block, turn, learn)
-                )
+                jobs.append(PlannedJob("measure", workload, contenders[index], replicate, block, turn, learn))
     return jobs

@@ -12,8 +12,18 @@ from harness.spec import proof
 from harness.spec.program import Program
 
 
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Arrays by name as one .npz file."""
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
 def write_proof(
-    folder: Path, program: Program, initial: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], batch_size: int
+    folder: Path,
+    program: Program,
+    initial: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    batch_size: int,
 ) -> None:
     """Write `batches.npz`, `reference.npz` and `tolerances.json` (see `harness.worker.verify`).
 
@@ -32,6 +42,6 @@ def write_proof(
     allowed["float64 coarse"] = proof.tolerances(
         program, initial, batches, reference, "float64", coarse_numbers=True
     )
-    np.savez(folder / "batches.npz", order=order, **used)
-    np.savez(folder / "reference.npz", **reference)
+    save_arrays(folder / "batches.npz", {"order": order, **used})
+    save_arrays(folder / "reference.npz", reference)
     (folder / "tolerances.json").write_text(json.dumps(allowed))

@@ -32,7 +32,7 @@ class RecipeTable:
 
 @dataclass(frozen=True)
 class WorkloadTable:
-    """`[[workload]]`: a model, as an architecture's name with its arguments or as a chain of layers; the data;
+    """`[[workload]]`: a model (an architecture's name with its arguments, or a chain of layers); the data;
     the training; what to judge by. `target` is the first metric's goal, the mean over seeds.
     """
 
@@ -88,7 +88,8 @@ class ProtocolTable:
         )
         if self.seeds > self.blocks:
             raise SpecError(
-                f"cannot be more than blocks ({self.blocks}): a seed is trained in a block of its own", ("seeds",)
+                f"cannot be more than blocks ({self.blocks}): a seed is trained in a block of its own",
+                ("seeds",),
             )
 
 

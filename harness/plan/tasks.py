@@ -15,8 +15,8 @@ from harness.spec.program import Call, Program, Term, Update
 
 @dataclass(frozen=True)
 class Task:
-    """`arrays` gives the arrays of a batch for a data set's example shape; `target` is what the model's output
-    is held against; `loss` is used where a suite names none.
+    """`arrays` gives the arrays of a batch for a data set's example shape; the model's output is held against
+    `target`; `loss` is used where a suite names none.
     """
 
     arrays: Callable[[Shape], Mapping[str, Shape]]
@@ -24,12 +24,22 @@ class Task:
     loss: Loss
 
     def program(
-        self, model: Model, shape: Shape, loss: Loss | None, optimizer: Optimizer, penalties: tuple[Penalty, ...]
+        self,
+        model: Model,
+        shape: Shape,
+        loss: Loss | None,
+        optimizer: Optimizer,
+        penalties: tuple[Penalty, ...],
     ) -> Program:
         """One model on `x`, one update. Raises SpecError where model, loss and data do not fit."""
         call = Call("output", "model", ("x",))
         update = Update(
-            "train", (call,), (Term(loss or self.loss, ("output", self.target)),), ("model",), optimizer, penalties
+            "train",
+            (call,),
+            (Term(loss or self.loss, ("output", self.target)),),
+            ("model",),
+            optimizer,
+            penalties,
         )
         return Program(dict(self.arrays(shape)), {"model": model}, (update,), (call,), ("output",))
 

@@ -13,7 +13,7 @@ from harness.data.order import batch_order
 from harness.data.prepared import Prepared, prepare
 from harness.errors import UsageError, unknown
 from harness.plan.architectures import build_model
-from harness.plan.proof_files import write_proof
+from harness.plan.proof_files import save_arrays, write_proof
 from harness.plan.suite import SuiteFile, WorkloadTable
 from harness.plan.tasks import TASKS
 from harness.spec.codec import SpecError
@@ -143,16 +143,15 @@ def write_inputs(workload: Workload, data: Prepared, folder: Path, seeds: list[i
     """
     inputs = Inputs(folder, data)
     folder.mkdir(parents=True, exist_ok=True)
-    used = {name: shape for name, shape in workload.spec.program.arrays.items()}
     for seed in seeds:
         if not inputs.order(seed).exists():
             recipe = workload.spec.recipe
             order = batch_order(workload.train_examples, recipe.batch_size, recipe.epochs, seed)
-            np.savez(inputs.weights(seed), **workload.spec.program.initial(seed))
+            save_arrays(inputs.weights(seed), workload.spec.program.initial(seed))
             _save_whole(inputs.order(seed), order)
     if not (inputs.proof / "tolerances.json").exists():
         arrays = data.arrays()
-        train = {name: arrays[f"train_{name}"] for name in used}
+        train = {name: arrays[f"train_{name}"] for name in workload.spec.program.arrays}
         initial = workload.spec.program.initial(seeds[0])
         write_proof(inputs.proof, workload.spec.program, initial, train, workload.batch_size)
     return inputs

@@ -70,7 +70,8 @@ def run(job: Job) -> dict[str, Any]:
 def _kind_of(error: Exception) -> str:
     # Each framework has its own class for it, and all say it in these words.
     exhausted = isinstance(error, MemoryError) or any(
-        words in str(error).lower() for words in ("out of memory", "resource_exhausted", "can't allocate memory")
+        words in str(error).lower()
+        for words in ("out of memory", "resource_exhausted", "can't allocate memory")
     )
     return "out-of-memory" if exhausted else "crashed"
 
@@ -82,7 +83,8 @@ def _one_line(error: Exception) -> str:
 
 def _environment(prefixes: tuple[str, ...]) -> dict[str, Any]:
     packages = {
-        distribution.metadata["Name"]: distribution.version for distribution in importlib.metadata.distributions()
+        distribution.metadata["Name"]: distribution.version
+        for distribution in importlib.metadata.distributions()
     }
     variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
     return {"python": platform.python_version(), "packages": packages, "variables": variables}

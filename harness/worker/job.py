@@ -93,7 +93,8 @@ class Job:
 
     def epochs(self) -> np.ndarray:
         """The batch order: int32 (epochs, steps, batch)."""
-        return np.load(self.order)
+        order: np.ndarray = np.load(self.order)
+        return order
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

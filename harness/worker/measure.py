@@ -78,7 +78,9 @@ def _block(built: Built, placed: Any, batches: Iterator[np.ndarray], steps: int)
     return perf_counter() - start
 
 
-def _steady_blocks(job: Job, built: Built, placed: Any, batches: Iterator[np.ndarray]) -> list[dict[str, Any]]:
+def _steady_blocks(
+    job: Job, built: Built, placed: Any, batches: Iterator[np.ndarray]
+) -> list[dict[str, Any]]:
     """Warm-up blocks that at most double until one is long enough, then the timed ones. All are stored.
 
     How many steps are enough is told by the fastest block so far: a disturbance must not make blocks short.

@@ -5,7 +5,7 @@ A backend is a package that has
     def build(program: Program, setting: Setting) -> Built
 
 and imports its framework at its own top level, so that the worker can time the import. It may also have
-`VARIABLES`, a tuple of prefixes of environment variables that change what its framework does: they are recorded.
+`VARIABLES`, a tuple of prefixes of environment variables that change what its framework does, to be recorded.
 The worker alone decides when the clock starts, how long it warms up and when it waits for the device.
 """
 
@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-
-from harness.spec.program import Program
 
 Tensors = dict[str, np.ndarray]
 """Canonical tensors by name (`model/dense1/kernel`), in the spec's layout."""
@@ -48,8 +46,8 @@ class Built(ABC):
     """
 
     coarse_numbers: ClassVar[bool] = False
-    """True where the framework's kernels take rates and epsilons as float32 whatever the tensors' precision, so
-    that the float64 proof must allow for it (see `harness.spec.proof.tolerances`)."""
+    """True where the framework's kernels take rates and epsilons as float32 whatever the tensors' precision,
+    so that the float64 proof must allow for it (see `harness.spec.proof.tolerances`)."""
 
     @abstractmethod
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:

@@ -1,8 +1,8 @@
 """The proof of one contender: its evidence, in both precisions, against the reference in files.
 
-The folder of a proof holds `batches.npz` (each array, and `order`: the batches' indices), `reference.npz` (the
-evidence of the float64 reference) and `tolerances.json`: for each precision, and for `float64 coarse`, each
-tensor's tolerance, and under `scale` the size its error is told against.
+The folder of a proof holds `batches.npz` (each array, and `order`: the batches' indices), `reference.npz`
+(the evidence of the float64 reference) and `tolerances.json`: for each precision, and for `float64 coarse`,
+each tensor's tolerance, and under `scale` the size its error is told against.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.spec.proof import Batches, Check, Precision, compare
 from harness.spec.program import Program
+from harness.spec.proof import Batches, Check, Precision, compare
 from harness.worker.job import Job
 from harness.worker.protocol import Built, Tensors
 
@@ -30,7 +30,7 @@ def prove(job: Job, build: Any) -> dict[str, list[dict[str, Any]]]:
     with np.load(folder / "reference.npz", allow_pickle=False) as archive:
         reference = {name: archive[name] for name in archive.files}
     allowed = json.loads((folder / "tolerances.json").read_text())
-    proof = {}
+    proof: dict[str, list[dict[str, Any]]] = {}
     for precision in PRECISIONS:
         found, coarse = evidence(job, build, batches, precision)
         limits = allowed["float64 coarse" if precision == "float64" and coarse else precision]
@@ -40,7 +40,7 @@ def prove(job: Job, build: Any) -> dict[str, list[dict[str, Any]]]:
 
 
 def verdict(proof: Mapping[str, list[dict[str, Any]]]) -> str | None:
-    """Why a proof failed: the worst tensor with its error and tolerance, for each precision. None if it holds."""
+    """Why a proof failed: each precision's worst tensor, its error and tolerance. None if it holds."""
     failures = []
     for precision, checks in proof.items():
         failed = [check for check in checks if check["error"] is None or check["error"] > check["tolerance"]]
