@@ -5,8 +5,8 @@
 The work is the `mnist` suite's: the same weights, batches, data and threads. In each round a contender's
 worker and its script in `tests/handwritten/` run one after the other, in an order drawn anew; both are fresh
 processes in the backend's own environment, and both time blocks of the same number of steps. A process gives
-one number, the median of its blocks; a round gives one ratio. Printed are the geometric mean of the ratios and
-its 95 % t interval.
+one number, the median of its blocks; a round gives one ratio. Printed are the geometric mean of the ratios
+and its 95 % t interval.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-
 import torch
+
 from harness.spec.program import Program, Update, run_calls
 from harness.worker.protocol import Built, Setting, Tensors
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-
 import torch
+from torch import nn
+
 from harness.spec import layers as spec
 from harness.spec.codec import name_of
 from harness.spec.model import Model
 from harness.worker.protocol import Layout, Unsupported
-from torch import nn
 
 Slot = tuple[torch.Tensor, Layout]
 """A native tensor and the way to it from the spec's layout."""
@@ -185,8 +185,8 @@ class _FlattenImage(nn.Module):
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
-    """`nn.BatchNorm1d` and `nn.BatchNorm2d` in one; evaluation divides out the factor that the running variance
-    carries.
+    """`nn.BatchNorm1d` and `nn.BatchNorm2d` in one; evaluation divides out the factor that the running
+    variance carries.
     """
 
     def __init__(self, layer: spec.BatchNorm, channels: int, variance_factor: float) -> None:

@@ -6,11 +6,12 @@ import functools
 from collections.abc import Callable
 
 import torch
+from torch.nn import functional
+
 from harness.spec import losses as spec
 from harness.spec.codec import name_of
 from harness.spec.penalties import L1, L2, Penalty
 from harness.worker.protocol import Unsupported
-from torch.nn import functional
 
 Function = Callable[..., torch.Tensor]
 

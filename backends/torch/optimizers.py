@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
+
 from harness.spec import optimizers as spec
 from harness.spec.codec import name_of
 from harness.worker.protocol import Unsupported

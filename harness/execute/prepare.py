@@ -99,7 +99,8 @@ def ready(
         if fingerprint != recorded[workload.name]["fingerprint"]:
             raise UsageError(
                 f"{store.folder}: the workload {workload.name} is another one now (an architecture, "
-                "the data or the language has changed since), so its records could not be compared. Start a new run."
+                "the data or the language has changed since), so its records could not be compared. "
+                "Start a new run."
             )
         tell(f"{workload.name}: computing the float64 reference")
         inputs = write_inputs(

@@ -1,0 +1,139 @@
+"""The MNIST MLP as an expert writes it in Keras 3, for comparison with the keras backend.
+
+KERAS_BACKEND=... python keras.py DATA ORDER WEIGHTS THREADS STEPS BLOCKS [MODE]
+
+MODE is `fit` (the default) or `steps` (steps_per_execution). Keras's backend is the one in KERAS_BACKEND.
+"""
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+
+# This script has the name of the framework, so its folder must not be looked into.
+sys.path.pop(0)
+
+import keras
+import numpy as np
+from keras import ops
+
+STEPS_PER_EXECUTION = 50
+
+
+def corrections(adam, dtype):
+    step = ops.cast(adam.iterations + 1, dtype)
+    first = -ops.expm1(step * math.log(adam.beta_1))
+    second = -ops.expm1(step * math.log(adam.beta_2))
+    return first, ops.sqrt(second)
+
+
+backend = keras.backend.backend()
+if backend == "torch":
+    import torch
+    from keras.src.backend.torch.optimizers import torch_adam
+
+    class Adam(torch_adam.Adam):
+        """Epsilon after the bias correction."""
+
+        def _parallel_update_step(self, grads, variables, learning_rate):
+            m = [self._momentums[self._get_variable_index(v)].value for v in variables]
+            s = [self._velocities[self._get_variable_index(v)].value for v in variables]
+            first, root = corrections(self, "float32")
+            torch._foreach_mul_(m, self.beta_1)
+            torch._foreach_add_(m, grads, alpha=1 - self.beta_1)
+            torch._foreach_mul_(s, self.beta_2)
+            torch._foreach_addcmul_(s, grads, grads, value=1 - self.beta_2)
+            scale = torch._foreach_sqrt(s)
+            torch._foreach_add_(scale, self.epsilon * root)
+            moves = torch._foreach_mul(m, learning_rate.value * root / first)
+            torch._foreach_div_(moves, scale)
+            torch._foreach_sub_([v.value for v in variables], moves)
+
+else:
+
+    class Adam(keras.optimizers.Adam):
+        """Epsilon after the bias correction."""
+
+        def update_step(self, gradient, variable, learning_rate):
+            index = self._get_variable_index(variable)
+            m, s = self._momentums[index], self._velocities[index]
+            first, root = corrections(self, "float32")
+            self.assign_add(m, (gradient - m) * (1 - self.beta_1))
+            self.assign_add(s, (ops.square(gradient) - s) * (1 - self.beta_2))
+            alpha = ops.cast(learning_rate, "float32") * root / first
+            self.assign_sub(variable, m * alpha / (ops.sqrt(s) + self.epsilon * root))
+
+
+def wait(model):
+    if backend == "jax":
+        import jax
+
+        jax.block_until_ready([v.value for v in model.variables])
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.test.experimental.sync_devices()
+
+
+def batches(x, y, batch_size):
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        split = x.reshape(-1, batch_size, *x.shape[1:]), y.reshape(-1, batch_size)
+        options = tf.data.Options()
+        options.experimental_optimization.apply_default_optimizations = False
+        options.autotune.enabled = False
+        return {"x": tf.data.Dataset.from_tensor_slices(split).with_options(options)}
+    if backend == "torch":
+        return {"x": torch.from_numpy(x), "y": torch.from_numpy(y), "batch_size": batch_size}
+    return {"x": x, "y": y, "batch_size": batch_size}
+
+
+def main():
+    data, order, weights = (Path(argument) for argument in sys.argv[1:4])
+    threads, steps, blocks = (int(argument) for argument in sys.argv[4:7])
+    mode = sys.argv[7] if len(sys.argv) > 7 else "fit"
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    elif backend == "torch":
+        torch.set_num_threads(threads)
+    x, y = np.load(data / "train_x.npy"), np.load(data / "train_y.npy")
+    rows = np.load(order)
+    rows = rows.reshape(-1, rows.shape[-1])
+
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.compile(
+        Adam(1e-3, epsilon=1e-8),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=STEPS_PER_EXECUTION if mode == "steps" else 1,
+    )
+    with np.load(weights) as given:
+        model.set_weights([given[f"model/dense{n}/{part}"] for n in (1, 2, 3) for part in ("kernel", "bias")])
+
+    seconds, loss = [], math.nan
+    for block in range(2 + blocks):
+        chosen = rows[np.arange(block * steps, (block + 1) * steps) % len(rows)]
+        staged = batches(x[chosen.ravel()].reshape(-1, 28, 28, 1), y[chosen.ravel()], rows.shape[1])
+        start = perf_counter()
+        history = model.fit(**staged, epochs=1, shuffle=False, verbose=0)
+        wait(model)
+        seconds.append(perf_counter() - start)
+        loss = history.history["loss"][0]
+    print(json.dumps({"seconds": seconds[2:], "loss": loss}))
+
+
+main()
