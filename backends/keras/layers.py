@@ -1,0 +1,245 @@
+"""Each layer of the spec as layers of `keras.layers`, channels last.
+
+Kernels, biases and statistics have the spec's own layout in Keras.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from harness.spec import layers as spec
+from harness.spec.codec import name_of
+from harness.spec.layers import spatial
+from harness.spec.model import Model
+from harness.worker.protocol import Layout, Unsupported
+
+from .framework import framework
+
+Slot = tuple[keras.Variable, Layout]
+"""A native variable and the way to it from the spec's layout."""
+
+ACTIVATIONS: dict[type[spec.Layer], str] = {
+    spec.ReLU: "relu",
+    spec.Sigmoid: "sigmoid",
+    spec.Tanh: "tanh",
+    spec.Softmax: "softmax",
+}
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Layers called one after the other, and where the spec's tensors live in the last one."""
+
+    layers: tuple[keras.Layer, ...] = ()
+    tensors: dict[str, tuple[str, Layout]] = field(default_factory=dict)
+    takes_activation: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a lowering may ask about the layer's place: the example's shape, the training batch, and the
+    regularizer of penalized tensors.
+    """
+
+    shape: spec.Shape
+    batch_size: int
+    regularizer: keras.Regularizer | None
+
+
+class Graph:
+    """The layers of a model, and the model as a function of symbolic tensors.
+
+    An activation that alone follows a layer with an `activation` of its own becomes that.
+    """
+
+    def __init__(self, model: Model, batch_size: int, regularizer: keras.Regularizer | None) -> None:
+        self.model = model
+        self.lowered: dict[str, Lowered] = {}
+        uses = Counter([*model.outputs, *[name for node in model.nodes for name in node.inputs]])
+        for node, incoming, _ in model.walk():
+            before = self.lowered.get(node.inputs[0], Lowered())
+            activation = ACTIVATIONS.get(type(node.layer))
+            if activation and uses[node.inputs[0]] == 1 and before.takes_activation:
+                before.layers[-1].activation = keras.activations.get(activation)
+                self.lowered[node.name] = Lowered()
+            else:
+                self.lowered[node.name] = lower(node.layer, Place(incoming[0], batch_size, regularizer))
+
+    def __call__(self, *inputs: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
+        """The outputs for these inputs."""
+
+        def apply(node: Any, *values: keras.KerasTensor) -> keras.KerasTensor:
+            for layer in self.lowered[node.name].layers:
+                values = (layer(*values),)
+            return values[0]
+
+        return self.model.evaluate(inputs, apply)
+
+    def slots(self) -> dict[str, Slot]:
+        """Every tensor of the model by the name `node/tensor`, once the layers are built."""
+        return {
+            f"{node}/{name}": (getattr(lowered.layers[-1], attribute), layout)
+            for node, lowered in self.lowered.items()
+            for name, (attribute, layout) in lowered.tensors.items()
+        }
+
+
+@functools.singledispatch
+def lower(layer: spec.Layer, place: Place) -> Lowered:
+    """The layers for a layer."""
+    raise Unsupported(f"the keras backend has no lowering for the layer {name_of(layer)!r}")
+
+
+@lower.register
+def _(layer: spec.Dense, place: Place) -> Lowered:
+    native = keras.layers.Dense(layer.units, use_bias=layer.bias, kernel_regularizer=place.regularizer)
+    return Lowered((native,), _kernel_and_bias(layer.bias), takes_activation=True)
+
+
+@lower.register
+def _(layer: spec.Conv2D, place: Place) -> Lowered:
+    before, padding = _padding(layer, place)
+    native = keras.layers.Conv2D(
+        layer.filters,
+        layer.size,
+        layer.strides,
+        padding,
+        data_format="channels_last",
+        use_bias=layer.bias,
+        kernel_regularizer=place.regularizer,
+    )
+    zeros = (keras.layers.ZeroPadding2D(before, data_format="channels_last"),) if before else ()
+    return Lowered((*zeros, native), _kernel_and_bias(layer.bias), takes_activation=True)
+
+
+@lower.register
+def _(layer: spec.MaxPool2D, place: Place) -> Lowered:
+    # On torch, Keras's "same" repeats the edge where the padding is uneven: that makes no new maximum.
+    before, padding = _padding(layer, place)
+    pool = keras.layers.MaxPooling2D(layer.size, layer.steps, padding, data_format="channels_last")
+    return Lowered((PadWithMinusInfinity(before), pool) if before else (pool,))
+
+
+@lower.register
+def _(layer: spec.AvgPool2D, place: Place) -> Lowered:
+    before, padding = _padding(layer, place)
+    even = all(low == high for low, high in layer.pads(place.shape))
+    if not before and (even or keras.backend.backend() != "torch"):
+        pool = keras.layers.AveragePooling2D(layer.size, layer.steps, padding, data_format="channels_last")
+        return Lowered((pool,))
+    # Keras on torch repeats the edge under uneven padding and counts it; explicit padding is counted by all.
+    share = layer.size[0] * layer.size[1] / layer.counts(place.shape)
+    zeros = keras.layers.ZeroPadding2D(layer.pads(place.shape), data_format="channels_last")
+    pool = keras.layers.AveragePooling2D(layer.size, layer.steps, "valid", data_format="channels_last")
+    return Lowered((zeros, pool, Multiply(share)))
+
+
+@lower.register
+def _(layer: spec.BatchNorm, place: Place) -> Lowered:
+    count = place.batch_size * int(np.prod(place.shape[:-1]))
+    if layer.running_variance == "unbiased" and count < 2:
+        raise Unsupported(
+            "the unbiased running variance of a batch with one value per channel is not defined"
+        )
+    factor = layer.variance_factor(count)
+    # Keras's running variance is the biased one. Where the spec's is unbiased, the variable holds it divided
+    # by n / (n - 1), a constant as every batch has the same size, and evaluation multiplies it back.
+    biased, unbiased = framework.BatchNormalization, functools.partial(UnbiasedBatchNormalization, factor)
+    native = (biased if factor == 1.0 else unbiased)(momentum=layer.momentum, epsilon=layer.epsilon)
+    return Lowered(
+        (native,),
+        {
+            "scale": ("gamma", Layout()),
+            "shift": ("beta", Layout()),
+            "running_mean": ("moving_mean", Layout()),
+            "running_variance": ("moving_variance", Layout(factor=1 / factor)),
+        },
+    )
+
+
+@lower.register
+def _(layer: spec.Dropout, place: Place) -> Lowered:
+    return Lowered((keras.layers.Dropout(layer.rate),))
+
+
+@lower.register
+def _(layer: spec.Flatten, place: Place) -> Lowered:
+    return Lowered((keras.layers.Flatten(data_format="channels_last"),))
+
+
+@lower.register(spec.ReLU)
+@lower.register(spec.Sigmoid)
+@lower.register(spec.Tanh)
+@lower.register(spec.Softmax)
+def _(layer: spec.Layer, place: Place) -> Lowered:
+    return Lowered((keras.layers.Activation(ACTIVATIONS[type(layer)]),))
+
+
+def _kernel_and_bias(bias: bool) -> dict[str, tuple[str, Layout]]:
+    kernel = {"kernel": ("kernel", Layout())}
+    return {**kernel, "bias": ("bias", Layout())} if bias else kernel
+
+
+def _padding(
+    layer: spec.Conv2D | spec.MaxPool2D | spec.AvgPool2D, place: Place
+) -> tuple[spatial.Pads | None, str]:
+    """What must be padded before the layer, and the layer's own `padding`."""
+    strides = layer.strides if isinstance(layer, spec.Conv2D) else layer.steps
+    pads = layer.pads(place.shape)
+    for padding in ("valid", "same"):
+        if pads == spatial.pads(padding, place.shape, layer.size, strides):
+            return None, padding
+    return pads, "valid"
+
+
+class PadWithMinusInfinity(keras.layers.Layer):
+    """(N, H, W, C) with edges that never win a maximum."""
+
+    def __init__(self, pads: spatial.Pads, **options: Any) -> None:
+        super().__init__(**options)
+        self.pads = pads
+
+    def call(self, x: Any) -> Any:
+        """Pad height and width."""
+        return ops.pad(x, ((0, 0), *self.pads, (0, 0)), constant_values=-np.inf)
+
+
+class Multiply(keras.layers.Layer):
+    """A product with a constant (rows, columns, 1)."""
+
+    def __init__(self, constant: np.ndarray, **options: Any) -> None:
+        super().__init__(**options)
+        self.constant = constant
+
+    def call(self, x: Any) -> Any:
+        """x * constant."""
+        return x * ops.convert_to_tensor(self.constant, dtype=x.dtype)
+
+
+class UnbiasedBatchNormalization(framework.BatchNormalization):
+    """Evaluation with the moving variance times a factor that the variable lacks; training is untouched."""
+
+    def __init__(self, factor: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.factor = factor
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """As the native layer."""
+        if training:
+            return super().call(inputs, training=training, mask=mask)
+        return ops.batch_normalization(
+            inputs,
+            self.moving_mean,
+            self.moving_variance * self.factor,
+            axis=-1,
+            offset=self.beta,
+            scale=self.gamma,
+            epsilon=self.epsilon,
+        )

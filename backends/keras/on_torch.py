@@ -1,0 +1,80 @@
+"""What the Keras backend asks of PyTorch itself."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+from keras.src.backend.torch.optimizers import torch_adam
+
+from harness.worker.protocol import Setting
+
+from .adam import corrections
+
+_device = contextlib.ExitStack()
+
+
+def configure(setting: Setting) -> None:
+    """Threads, full float32, and the one device that is used."""
+    torch.set_num_threads(setting.threads)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    _device.close()
+    _device.enter_context(keras.device(setting.device))
+
+
+def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:
+    """What `fit` and `predict` take: tensors on the device."""
+    x, y = keras.tree.map_structure(keras.ops.convert_to_tensor, (x, y))
+    return {"x": x, "y": y, "batch_size": batch_size}
+
+
+def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarray]]:
+    """The loss that `fit` uses, and its gradient for each trainable variable."""
+    x, y = keras.tree.map_structure(keras.ops.convert_to_tensor, (x, y))
+    model.zero_grad()
+    loss = model.compute_loss(x, y, model(x, training=True), training=True)
+    loss.backward()
+    found = [variable.value.grad.cpu().numpy().copy() for variable in model.trainable_variables]
+    return float(loss.detach()), found
+
+
+def wait(model: keras.Model) -> None:
+    """The CPU works at once; a GPU is waited for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def device_peak_bytes() -> int | None:
+    """The caching allocator's high-water mark of tensors in use."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """The native layer takes the variance as E[x^2] - E[x]^2, which loses most digits in float32."""
+
+    def _moments(self, inputs: torch.Tensor, mask: None) -> tuple[torch.Tensor, torch.Tensor]:
+        variance, mean = torch.var_mean(inputs, dim=self._reduction_axes, correction=0)
+        return mean, variance
+
+
+class Adam(torch_adam.Adam):
+    """What `keras.optimizers.Adam(...)` makes on torch, with another update of all variables at once."""
+
+    def _parallel_update_step(self, grads: list[Any], variables: list[Any], learning_rate: Any) -> None:
+        indices = [self._get_variable_index(variable) for variable in variables]
+        m = [self._momentums[index].value for index in indices]
+        v = [self._velocities[index].value for index in indices]
+        first, root = corrections(self, variables[0].dtype)
+        torch._foreach_mul_(m, self.beta_1)
+        torch._foreach_add_(m, grads, alpha=1 - self.beta_1)
+        torch._foreach_mul_(v, self.beta_2)
+        torch._foreach_addcmul_(v, grads, grads, value=1 - self.beta_2)
+        scale = torch._foreach_sqrt(v)
+        torch._foreach_add_(scale, self.epsilon * root)
+        moves = torch._foreach_mul(m, learning_rate.value * root / first)
+        torch._foreach_div_(moves, scale)
+        torch._foreach_sub_([variable.value for variable in variables], moves)

@@ -1,0 +1,148 @@
+"""MXNet: Gluon blocks, autograd and `gluon.Trainer`, hybridized or imperative."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, nd
+
+from harness.spec.program import Program
+from harness.worker.protocol import Built, Setting, Tensors
+
+from .blocks import Evaluation, TrainingLoss
+from .layers import Graph
+from .optimizers import trainer_of
+
+
+def build(program: Program, setting: Setting) -> Built:
+    """A program in either mode. Threads are as OMP_NUM_THREADS says: MXNet's Python has no call for them."""
+    return MXNetProgram(program, setting)
+
+
+class MXNetProgram(Built):
+    """Blocks on one device: a graph for each model, a loss and a trainer for each update."""
+
+    coarse_numbers = True
+
+    def __init__(self, program: Program, setting: Setting) -> None:
+        self.program = program
+        self.dtype = setting.precision
+        kind, _, number = setting.device.partition(":")
+        self.context = mx.gpu(int(number or 0)) if kind == "cuda" else mx.cpu()
+        self.graphs = {name: Graph(model, setting.batch_size) for name, model in program.models.items()}
+        self.slots = {
+            f"{name}/{tensor}": slot
+            for name, graph in self.graphs.items()
+            for tensor, slot in graph.slots().items()
+        }
+        kernels = {name: parameter for name, (parameter, _) in self.slots.items()}
+        self.losses = [TrainingLoss(program, update, self.graphs, kernels) for update in program.updates]
+        self.predict = Evaluation(program, self.graphs)
+        for graph in self.graphs.values():
+            graph.cast(self.dtype)
+            graph.initialize(ctx=self.context)
+        if setting.mode == "hybrid":
+            blocks: list[Any] = [*self.losses, self.predict]
+            for block in blocks:
+                block.hybridize(static_alloc=True, static_shape=True)
+        self.trainers = self._trainers()
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Copy the tensors in place."""
+        for name, (parameter, layout) in self.slots.items():
+            parameter.set_data(self._array(layout.to_native(tensors[name])))
+        self.trainers = self._trainers()
+
+    def tensors(self) -> Tensors:
+        """Every parameter and state in the spec's layout."""
+        return {
+            name: layout.to_canonical(parameter.data().asnumpy())
+            for name, (parameter, layout) in self.slots.items()
+        }
+
+    def place(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Whole arrays on the device, images channels first; labels as floats, which MXNet's losses take."""
+        return {
+            name: self._array(np.moveaxis(array, -1, 1) if array.ndim == 4 else array)
+            for name, array in arrays.items()
+        }
+
+    def stage(self, placed: dict[str, Any], order: np.ndarray) -> Any:
+        """The indices of each batch on the device."""
+        return placed, list(nd.array(order, ctx=self.context, dtype="int32"))
+
+    def train(self, staged: Any) -> list[Any]:
+        """The loop that the documentation teaches: record, backward, step."""
+        arrays, order = staged
+        losses = []
+        updates = [
+            (loss_block, trainer, [arrays[name] for name in loss_block.names])
+            for loss_block, trainer in zip(self.losses, self.trainers, strict=True)
+        ]
+        for indices in order:
+            for loss_block, trainer, given in updates:
+                with autograd.record():
+                    loss = loss_block(indices, *given)
+                loss.backward()
+                # The loss is the batch's own mean or sum already: nothing is left to divide by.
+                trainer.step(1)
+                losses.append(loss)
+        return losses
+
+    def mean_loss(self, handle: list[Any]) -> float:
+        """Mean over steps of the sum over updates."""
+        return float(np.mean(nd.concat(*handle, dim=0).asnumpy())) * len(self.losses)
+
+    def evaluate(self, staged: Any) -> Tensors:
+        """Batch by batch outside of `record`, which is prediction mode."""
+        arrays, order = staged
+        given = [arrays[name] for name in self.predict.names]
+        with self._spec_variances():
+            batches = [self.predict(indices, *given) for indices in order]
+            outputs = [nd.concat(*parts, dim=0).asnumpy() for parts in zip(*batches, strict=True)]
+        return {
+            name: np.moveaxis(output, 1, -1) if output.ndim == 4 else output
+            for name, output in zip(self.program.outputs, outputs, strict=True)
+        }
+
+    def gradients(self, staged: Any, update: int) -> tuple[float, Tensors]:
+        """By the same (hybridized) loss block as `train`."""
+        arrays, (indices,) = staged
+        block = self.losses[update]
+        with autograd.record():
+            loss = block(indices, *[arrays[name] for name in block.names])
+        loss.backward()
+        found = {}
+        for name in self.program.moved(self.program.updates[update]):
+            parameter, layout = self.slots[name]
+            found[name] = layout.to_canonical(parameter.grad().asnumpy())
+        return float(loss.asscalar()), found
+
+    def wait(self) -> None:
+        """Return once the engine's queue is empty."""
+        nd.waitall()
+
+    def _array(self, values: np.ndarray) -> Any:
+        return nd.array(np.ascontiguousarray(values), ctx=self.context, dtype=self.dtype)
+
+    def _trainers(self) -> list[Any]:
+        return [
+            trainer_of(update.optimizer, [self.slots[name][0] for name in self.program.moved(update)])
+            for update in self.program.updates
+        ]
+
+    @contextmanager
+    def _spec_variances(self) -> Iterator[None]:
+        """Evaluation with every running variance as the spec has it, where training keeps it by a factor."""
+        kept = []
+        for parameter, layout in self.slots.values():
+            if layout.factor != 1.0:
+                kept.append((parameter, parameter.data().copy()))
+                parameter.set_data(parameter.data() / layout.factor)
+        yield
+        for parameter, values in kept:
+            parameter.set_data(values)
