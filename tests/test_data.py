@@ -430,7 +430,7 @@ def test_the_real_digits_are_split_scaled_and_laid_out_as_promised() -> None:
 
 
 def test_every_real_digit_is_in_exactly_one_part() -> None:
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     arrays = prepare("digits", held_out=0.3, seed=5, scale="none").arrays()

@@ -18,7 +18,7 @@ class EpsilonFirst(torch.optim.Optimizer):
         self.count = 0
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
+    def step(self) -> None:
         spec = self.spec
         self.count += 1
         rate = spec.learning_rate * (1 - spec.beta2**self.count) ** 0.5 / (1 - spec.beta1**self.count)

@@ -41,7 +41,7 @@ def build(program: Program, setting: Setting) -> Built:
         raise RuntimeError("no more")
     if setting.mode == "diverge" and timed:
         built.mean_loss = _infinite
-    return built  # type: ignore[no-any-return]
+    return built
 
 
 def _infinite(handle: Any) -> float:
