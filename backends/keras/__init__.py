@@ -19,7 +19,18 @@ from .layers import Graph
 from .losses import loss_of, regularizer_of
 from .optimizers import optimizer_of
 
-VARIABLES = ("KERAS_", "TF_", "JAX_", "XLA_", "NPROC", "TORCH", "PYTORCH_", "ATEN_")
+VARIABLES = (
+    "KERAS_",
+    "TF_ENABLE_",
+    "TF_XLA",
+    "TF_NUM_",
+    "JAX_",
+    "XLA_",
+    "NPROC",
+    "TORCH",
+    "PYTORCH_",
+    "ATEN_",
+)
 
 STEPS_PER_EXECUTION = {"tensorflow-steps": 50, "jax-steps": 50}
 

@@ -17,6 +17,8 @@ from .blocks import Evaluation, TrainingLoss
 from .layers import Graph
 from .optimizers import trainer_of
 
+VARIABLES = ("MXNET_", "MKLDNN_", "DNNL_")
+
 
 def build(program: Program, setting: Setting) -> Built:
     """A program in either mode. Threads are as OMP_NUM_THREADS says: MXNet's Python has no call for them."""

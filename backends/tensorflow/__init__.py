@@ -23,6 +23,20 @@ CHUNK = 256
 """Rows of indices that a call in mode `loop` is given; of these it takes as many as it is told."""
 
 
+VARIABLES = (
+    "TF_CPP_",
+    "TF_CUDNN_",
+    "TF_DETERMINISTIC",
+    "TF_ENABLE_",
+    "TF_FORCE_",
+    "TF_GPU_",
+    "TF_NUM_",
+    "TF_XLA",
+    "XLA_",
+    "KERAS_",
+)
+
+
 def build(program: Program, setting: Setting) -> Built:
     """A program with its step as one graph, compiled by XLA or not."""
     tf.config.threading.set_intra_op_parallelism_threads(setting.threads)

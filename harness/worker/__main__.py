@@ -35,6 +35,8 @@ def run(job: Job) -> dict[str, Any]:
     """The outcome of a job: status, reason, environment, and proof or measures."""
     outcome: dict[str, Any] = {"status": "ok", "reason": None, "proof": None, "measures": None}
     prefixes = VARIABLES
+    # As the user and the harness have set them: some frameworks set more on import.
+    given = dict(os.environ)
     try:
         start = perf_counter()
         backend = load_backend(job.backend.name, Path(job.backend.folder))
@@ -63,7 +65,7 @@ def run(job: Job) -> dict[str, Any]:
     except Exception as error:
         traceback.print_exc()
         outcome.update(status=_kind_of(error), reason=_one_line(error))
-    outcome["environment"] = _environment(prefixes)
+    outcome["environment"] = _environment(prefixes, given)
     return outcome
 
 
@@ -81,12 +83,17 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:500]
 
 
-def _environment(prefixes: tuple[str, ...]) -> dict[str, Any]:
+def _environment(prefixes: tuple[str, ...], given: dict[str, str]) -> dict[str, Any]:
     packages = {
         distribution.metadata["Name"]: distribution.version
         for distribution in importlib.metadata.distributions()
     }
-    variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith(prefixes)}
+    # Of a path its last part is enough: where a folder lies on this machine changes nothing.
+    variables = {
+        name: f".../{Path(value).name}" if value.startswith("/") else value
+        for name, value in sorted(given.items())
+        if name.startswith(prefixes)
+    }
     return {"python": platform.python_version(), "packages": packages, "variables": variables}
 
 

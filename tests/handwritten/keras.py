@@ -2,7 +2,7 @@
 
 KERAS_BACKEND=... python keras.py DATA ORDER WEIGHTS THREADS STEPS BLOCKS [MODE]
 
-MODE is `fit` (the default) or `steps` (steps_per_execution). Keras's backend is the one in KERAS_BACKEND.
+A MODE that ends in `steps` has steps_per_execution. Keras's backend is the one in KERAS_BACKEND.
 """
 
 import json
@@ -119,7 +119,7 @@ def main():
     model.compile(
         Adam(1e-3, epsilon=1e-8),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        steps_per_execution=STEPS_PER_EXECUTION if mode == "steps" else 1,
+        steps_per_execution=STEPS_PER_EXECUTION if mode.endswith("steps") else 1,
     )
     with np.load(weights) as given:
         model.set_weights([given[f"model/dense{n}/{part}"] for n in (1, 2, 3) for part in ("kernel", "bias")])
