@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from harness.cli import choice
@@ -84,7 +85,7 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
         store = Store.create(out or prepare.results_folder() / name, prepare.meta_of(request, data, name))
     jobs = request.jobs()
     # A request to terminate ends the workers and leaves the run resumable, as an interrupt does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with store.locked(), display() as shown:
             entries = prepare.entries(request, shown.environment)
@@ -100,6 +101,10 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
     page = write([found], _report_folder(store))
     print(f"\nrecords  {store.folder}\nreport   {page}")
     return _verdict(current)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _report_folder(store: Store) -> Path:
