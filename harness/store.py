@@ -26,7 +26,8 @@ class Store:
     """The folder of one run. Every record in it is whole: see `open`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        # Workers run in the checkout, wherever the command was given.
+        self.folder = folder = folder.absolute()
         self.records_path = folder / "records.jsonl"
 
     @property

@@ -230,3 +230,23 @@ def test_verify_shows_error_and_tolerance_and_fails_with_the_proof(
     assert set(record["proof"]) == {"float32", "float64"}
     assert onespec("verify", suite, "-b", "rogue") == 1
     assert re.search(r"is off by\s+[1-9]\.\d\de-02", capsys.readouterr().out)
+
+
+def test_a_run_may_be_started_from_any_folder(
+    onespec: Onespec, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert onespec("run", suite.name, "--out", "here", "--blocks", "1") == 0
+    assert {record["status"] for record in records(tmp_path / "here").values()} == {"ok"}
+
+
+@pytest.mark.parametrize(("asked", "found"), [("flush", "flushed"), ("default", "default")])
+def test_subnormals_are_as_the_suite_asks_and_recorded(
+    onespec: Onespec, suite: Path, tmp_path: Path, asked: str, found: str
+) -> None:
+    suite.write_text(suite.read_text().replace("[protocol]", f'[protocol]\nsubnormals = "{asked}"'))
+    assert onespec("run", suite, "--out", tmp_path / "out") == 0
+    settings = {
+        record["environment"]["settings"]["subnormals"] for record in records(tmp_path / "out").values()
+    }
+    assert settings == {found}

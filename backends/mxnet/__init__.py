@@ -47,7 +47,7 @@ class MXNetProgram(Built):
         for graph in self.graphs.values():
             graph.cast(self.dtype)
             graph.initialize(ctx=self.context)
-        if setting.mode == "hybrid":
+        if setting.mode != "imperative":
             blocks: list[Any] = [*self.losses, self.predict]
             for block in blocks:
                 block.hybridize(static_alloc=True, static_shape=True)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.spec.program import Program, Update, run_calls
+from harness.spec.program import Program
 from harness.worker.protocol import Built, Setting, Tensors
 
 from .layers import Graph
-from .losses import loss_of, penalty_of
+from .modules import Modules
 from .optimizers import optimizer_of
 
 VARIABLES = ("TORCH", "PYTORCH_", "ATEN_")
@@ -34,24 +34,19 @@ class TorchProgram(Built):
         self.program = program
         self.device = torch.device(setting.device)
         self.dtype = getattr(torch, setting.precision)
-        self.graphs = {
-            name: Graph(model, setting.batch_size)
-            .to(self.device, self.dtype)
-            .to(memory_format=torch.channels_last)
-            for name, model in program.models.items()
-        }
+        graphs = {name: Graph(model, setting.batch_size) for name, model in program.models.items()}
+        self.modules = Modules(graphs).to(self.device, self.dtype).to(memory_format=torch.channels_last)
         self.slots = {
             f"{name}/{tensor}": slot
-            for name, graph in self.graphs.items()
+            for name, graph in graphs.items()
             for tensor, slot in graph.slots().items()
         }
         compiled: Callable[..., Any] = (
             torch.compile if setting.mode == "compile" else lambda function: function
         )
-        self.losses = [compiled(self._loss_function(update)) for update in program.updates]
-        self.predict = compiled(self._predict_function())
+        self.losses = [compiled(self.modules.loss_function(program, update)) for update in program.updates]
+        self.predict = compiled(self.modules.predict_function(program))
         self.optimizers = self._optimizers()
-        self._train_mode(True)
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Copy the tensors in place: a compiled program keeps its addresses."""
@@ -84,7 +79,7 @@ class TorchProgram(Built):
         arrays, order = staged
         losses = []
         for indices in order:
-            batch = {name: array.index_select(0, indices) for name, array in arrays.items()}
+            batch = {name: array[indices] for name, array in arrays.items()}
             for loss_function, optimizer in zip(self.losses, self.optimizers, strict=True):
                 optimizer.zero_grad()
                 loss = loss_function(batch)
@@ -100,21 +95,20 @@ class TorchProgram(Built):
     def evaluate(self, staged: Any) -> Tensors:
         """Batch by batch in inference mode."""
         arrays, order = staged
-        self._train_mode(False)
+        self.modules.eval()
         with torch.inference_mode():
             batches = [
-                self.predict({name: array.index_select(0, indices) for name, array in arrays.items()})
-                for indices in order
+                self.predict({name: array[indices] for name, array in arrays.items()}) for indices in order
             ]
             outputs = [torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True)]
-        self._train_mode(True)
+        self.modules.train()
         return dict(zip(self.program.outputs, outputs, strict=True))
 
     def gradients(self, staged: Any, update: int) -> tuple[float, Tensors]:
         """By the same (compiled) loss function as `train`."""
         arrays, (indices,) = staged
         self.optimizers[update].zero_grad()
-        loss = self.losses[update]({name: array.index_select(0, indices) for name, array in arrays.items()})
+        loss = self.losses[update]({name: array[indices] for name, array in arrays.items()})
         loss.backward()
         moved = self.program.moved(self.program.updates[update])
         found = {}
@@ -131,38 +125,6 @@ class TorchProgram(Built):
     def device_peak_bytes(self) -> int | None:
         """The caching allocator's high-water mark of tensors in use."""
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
-
-    def _train_mode(self, training: bool) -> None:
-        for graph in self.graphs.values():
-            graph.train(training)
-
-    def _call_model(self, name: str, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.graphs[name](*inputs)
-
-    def _loss_function(self, update: Update) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
-        terms = [(loss_of(term.loss), term.inputs, term.weight) for term in update.terms]
-        penalized = [self.slots[name][0] for name in self.program.penalized(update)]
-        penalties = [penalty_of(penalty) for penalty in update.penalties]
-
-        def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            values = run_calls(update.calls, batch, self._call_model)
-            parts = [
-                function(*[values[name] for name in inputs]) * weight
-                if weight != 1.0
-                else function(*[values[name] for name in inputs])
-                for function, inputs, weight in terms
-            ]
-            parts.extend(penalty(kernel) for penalty in penalties for kernel in penalized)
-            return sum(parts[1:], parts[0])
-
-        return loss
-
-    def _predict_function(self) -> Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, ...]]:
-        def predict(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-            values = run_calls(self.program.predict, batch, self._call_model)
-            return tuple(values[name] for name in self.program.outputs)
-
-        return predict
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         return [

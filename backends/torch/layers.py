@@ -6,12 +6,12 @@ Images travel as (N, C, H, W) tensors with channels-last memory, which is a view
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
 from harness.spec import layers as spec
 from harness.spec.codec import name_of
@@ -32,38 +32,42 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Place:
-    """What a lowering may ask about the layer's place: the example's shape, and the training batch."""
+    """What a lowering may ask about the layer's place: an example's shape, whether an image comes channels
+    last, as the model's inputs do, and the training batch.
+    """
 
     shape: spec.Shape
+    channels_last: bool
     batch_size: int
 
 
-class Graph(nn.Module):
-    """A model: an `nn.Sequential` where its graph is a chain, the graph itself where it is not."""
+class Graph:
+    """A model: a module for each node, by the node's name."""
 
     def __init__(self, model: Model, batch_size: int) -> None:
-        super().__init__()
+        # An image that is only flattened needs no other view of itself.
+        self.flattened = {
+            name
+            for name in model.inputs
+            if all(isinstance(node.layer, spec.Flatten) for node in model.nodes if name in node.inputs)
+        }
         self.model = model
         self.lowered = {
-            node.name: lower(node.layer, Place(incoming[0], batch_size)) for node, incoming, _ in model.walk()
+            node.name: lower(node.layer, Place(incoming[0], node.inputs[0] in self.flattened, batch_size))
+            for node, incoming, _ in model.walk()
         }
-        self.nodes = nn.ModuleDict({name: lowered.module for name, lowered in self.lowered.items()})
-        self.image_inputs = [len(given.shape) == 3 for given in model.inputs.values()]
-        shapes = model.shapes()
-        self.image_outputs = [len(shapes[name]) == 3 for name in model.outputs]
-        self.chain = nn.Sequential(*self.nodes.values()) if model.is_chain() else None
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The outputs, images channels last, for inputs with images channels last."""
+    def trace(self, inputs: Sequence[fx.Proxy], call_node: Callable[..., fx.Proxy]) -> tuple[fx.Proxy, ...]:
+        """The outputs for symbolic inputs, images channels last; `call_node(name, *values)` runs a module."""
+        shapes = self.model.shapes()
         given = [
-            _channels_first(x) if image else x for x, image in zip(inputs, self.image_inputs, strict=True)
+            _channels_first(x) if len(shapes[name]) == 3 and name not in self.flattened else x
+            for name, x in zip(self.model.inputs, inputs, strict=True)
         ]
-        if self.chain is not None:
-            outputs: tuple[torch.Tensor, ...] = (self.chain(*given),)
-        else:
-            outputs = self.model.evaluate(given, lambda node, *values: self.nodes[node.name](*values))
+        outputs = self.model.evaluate(given, lambda node, *values: call_node(node.name, *values))
         return tuple(
-            _channels_last(y) if image else y for y, image in zip(outputs, self.image_outputs, strict=True)
+            _channels_last(y) if len(shapes[name]) == 3 else y
+            for name, y in zip(self.model.outputs, outputs, strict=True)
         )
 
     def slots(self) -> dict[str, Slot]:
@@ -161,7 +165,8 @@ def _(layer: spec.Dropout, place: Place) -> Lowered:
 
 @lower.register
 def _(layer: spec.Flatten, place: Place) -> Lowered:
-    return Lowered(_FlattenImage() if len(place.shape) == 3 else nn.Flatten())
+    channels_first = len(place.shape) == 3 and not place.channels_last
+    return Lowered(_FlattenImage() if channels_first else nn.Flatten())
 
 
 def _activation(module: Callable[[], nn.Module], layer: spec.Layer, place: Place) -> Lowered:

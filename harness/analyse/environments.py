@@ -11,7 +11,9 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Environment:
-    """Contenders with the same Python, packages and variables. `variables` leaves out those common to all."""
+    """Contenders with the same Python, packages, variables and settings. `variables` has the settings too,
+    and leaves out what is common to all.
+    """
 
     contenders: tuple[str, ...]
     python: str
@@ -20,9 +22,13 @@ class Environment:
 
 
 def group(environments: pd.DataFrame) -> tuple[list[Environment], Facts]:
-    """The distinct environments of a run, and the variables that every contender had with the same value."""
+    """The distinct environments of a run, and the variables and settings that every contender had alike."""
     found = {
-        str(contender): {item: _facts(facts, item) for item in ("python", "package", "variable")}
+        str(contender): {
+            "python": _facts(facts, "python"),
+            "package": _facts(facts, "package"),
+            "variable": _facts(facts, "variable") + _facts(facts, "setting"),
+        }
         for contender, facts in environments.groupby("contender")
     }
     variables = [set(facts["variable"]) for facts in found.values()]

@@ -125,7 +125,7 @@ def _judged(error: float | None, tolerance: float | None) -> Record:
 
 
 def environments(read: list[Record]) -> pd.DataFrame:
-    """One row a fact about a contender's environment: `item` python, package or variable; `name`; `value`.
+    """One row a fact about a contender's environment: `item` python, package, variable or setting.
 
     A contender's records share one environment, so what differs between them is listed once each.
     """
@@ -135,8 +135,8 @@ def environments(read: list[Record]) -> pd.DataFrame:
         facts: list[tuple[str, str, object]] = []
         if environment.get("python"):
             facts.append(("python", "python", environment["python"]))
-        facts += [("package", *pair) for pair in sorted((environment.get("packages") or {}).items())]
-        facts += [("variable", *pair) for pair in sorted((environment.get("variables") or {}).items())]
+        for item, key in (("package", "packages"), ("variable", "variables"), ("setting", "settings")):
+            facts += [(item, *pair) for pair in sorted((environment.get(key) or {}).items())]
         rows |= {(record["contender"], item, name, str(value)): None for item, name, value in facts}
     return pd.DataFrame(sorted(rows), columns=["contender", "item", "name", "value"])
 

@@ -159,6 +159,7 @@ class Run:
                 evaluate_passes=self.protocol.evaluate_passes,
                 learn=job.learn,
                 curve_points=self.protocol.curve_points,
+                subnormals=self.protocol.subnormals,
             ),
             result=str(result.resolve()),
         )

@@ -74,6 +74,7 @@ class ProtocolTable:
     train_blocks: int = 5
     evaluate_passes: int = 5
     curve_points: int = 10
+    subnormals: Literal["flush", "default"] = "flush"
     time_limit_seconds: float = 600.0
 
     def __post_init__(self) -> None:

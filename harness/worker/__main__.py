@@ -22,6 +22,7 @@ from harness.worker.backend import load_backend  # noqa: E402
 from harness.worker.job import Job, write_json  # noqa: E402
 from harness.worker.measure import Diverged, exercise, measure  # noqa: E402
 from harness.worker.protocol import Unsupported  # noqa: E402
+from harness.worker.subnormals import flush, flushed  # noqa: E402
 from harness.worker.verify import prove, verdict  # noqa: E402
 
 MEMORY_STEPS = 50
@@ -38,6 +39,8 @@ def run(job: Job) -> dict[str, Any]:
     # As the user and the harness have set them: some frameworks set more on import.
     given = dict(os.environ)
     try:
+        if job.protocol.subnormals == "flush":
+            flush()
         start = perf_counter()
         backend = load_backend(job.backend.name, Path(job.backend.folder))
         import_seconds = perf_counter() - start
@@ -94,7 +97,12 @@ def _environment(prefixes: tuple[str, ...], given: dict[str, str]) -> dict[str, 
         for name, value in sorted(given.items())
         if name.startswith(prefixes)
     }
-    return {"python": platform.python_version(), "packages": packages, "variables": variables}
+    return {
+        "python": platform.python_version(),
+        "packages": packages,
+        "variables": variables,
+        "settings": {"subnormals": "flushed" if flushed() else "default"},
+    }
 
 
 def _end_with_parent() -> None:

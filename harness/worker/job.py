@@ -42,6 +42,8 @@ class Protocol:
     """Whether to train by the recipe and take the curve and the final metric."""
     curve_points: int = 10
     """Points of the training curve an epoch."""
+    subnormals: Literal["flush", "default"] = "flush"
+    """Flushed to zero in every thread, or as each framework leaves them."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def main() -> None:
     data, order_file, weights_file, threads, steps, blocks, *rest = sys.argv[1:]
     steps = int(steps)
     torch.set_num_threads(int(threads))
+    torch.set_flush_denormal(True)
 
     x = torch.from_numpy(np.load(Path(data) / "train_x.npy"))
     y = torch.from_numpy(np.load(Path(data) / "train_y.npy")).long()
