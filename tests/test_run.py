@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import harness
+from harness.cli.progress import Display
 from tests.conftest import BACKENDS, Onespec
 
 Capture = pytest.CaptureFixture[str]
@@ -173,6 +174,20 @@ def test_an_interrupted_run_resumes_without_losing_or_repeating(
     assert all(after[job] == record for job, record in before.items())
     assert onespec("run", "--resume", out) == 1
     assert records(out) == after, "a finished run has nothing left to do"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_python_drops_stops_the_run_all_the_same(
+    onespec: Onespec, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Display, "job", lambda self, job, record: Finalized() and None)
+    assert onespec("run", suite, "--out", tmp_path / "out") == 130
+    assert len(records(tmp_path / "out")) <= 1
 
 
 def test_a_record_cut_in_half_is_set_aside_and_its_job_run_again(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from harness.cli import choice
+from harness.cli.interrupt import interruptible
 from harness.errors import NothingMeasured, OnespecError, UsageError
 
 if TYPE_CHECKING:
     from harness.execute.request import Request
     from harness.execute.run import Run
-    from harness.store import Store
+    from harness.plan.jobs import PlannedJob
+    from harness.store import Record, Store
 
 HELP = "run a suite: prove each contender, measure those that are proven, write records and a report"
 EXAMPLE = "onespec run quick -b torch -b jax:scan --blocks 5"
@@ -84,13 +84,16 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
         name = out.name if out else prepare.run_name(request)
         store = Store.create(out or prepare.results_folder() / name, prepare.meta_of(request, data, name))
     jobs = request.jobs()
-    # A request to terminate ends the workers and leaves the run resumable, as an interrupt does.
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with store.locked(), display() as shown:
+        with interruptible() as check, store.locked(), display() as shown:
             entries = prepare.entries(request, shown.environment)
             ready = prepare.ready(request, data, store, shown.step)
-            current = Run(store, ready, entries, request.device, request.threads, request.protocol, shown.job)
+
+            def watch(job: PlannedJob, record: Record | None) -> None:
+                check()
+                shown.job(job, record)
+
+            current = Run(store, ready, entries, request.device, request.threads, request.protocol, watch)
             shown.expect(len(jobs), len(store.records()))
             current.execute(jobs)
             tidy(store)
@@ -101,10 +104,6 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
     page = write([found], _report_folder(store))
     print(f"\nrecords  {store.folder}\nreport   {page}")
     return _verdict(current)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _report_folder(store: Store) -> Path:
