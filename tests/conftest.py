@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,14 @@ epochs = 1
 """
 
 Onespec = Callable[..., int]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts() -> None:
+    """Interrupts arrive, here and in processes started from here, also where the tests run in the background
+    of a shell, which has them ignored there.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
