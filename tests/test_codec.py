@@ -30,7 +30,7 @@ from harness.spec.layers import (
     Softmax,
     Tanh,
 )
-from harness.spec.losses import CrossEntropy
+from harness.spec.losses import CrossEntropy, Loss
 from harness.spec.model import Model, sequential
 from harness.spec.optimizers import SGD, Adam, Optimizer
 from harness.spec.penalties import L1, L2
@@ -262,7 +262,11 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ),
     ("type of another family", edit(*CONV, "type", to="adam"), f"{AT_CONV}.type: unknown layer 'adam'."),
     ("type that is no string", edit(*CONV, "type", to=["conv2d"]), f"{AT_CONV}.type: unknown layer"),
-    ("missing type", edit(*OPTIMIZER, "type", drop=True), f"{AT_OPTIMIZER}: needs a type: one of adam, sgd"),
+    (
+        "missing type",
+        edit(*OPTIMIZER, "type", drop=True),
+        f"{AT_OPTIMIZER}: needs a type: one of adam, rmsprop, sgd",
+    ),
     (
         "not a number",
         edit(*OPTIMIZER, "epsilon", to=math.nan),
@@ -349,3 +353,11 @@ def test_a_model_keeps_its_meaning_whatever_the_order_of_its_inputs() -> None:
     model = codec.decode(Model, data)
     assert list(model.inputs) == ["aside", "x"]
     assert list(codec.decode(Model, reversed_keys(codec.encode(model))).inputs) == ["aside", "x"]
+
+
+def test_a_field_that_came_later_is_silent_until_it_is_used() -> None:
+    assert codec.encode(CrossEntropy()) == {"type": "cross_entropy", "reduction": "mean"}
+    smoothed = codec.encode(CrossEntropy(label_smoothing=0.1))
+    assert smoothed == {"type": "cross_entropy", "reduction": "mean", "label_smoothing": 0.1}
+    for data in ({"type": "cross_entropy", "reduction": "mean"}, smoothed):
+        assert codec.encode(codec.decode(Loss, data)) == data

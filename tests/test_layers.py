@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,20 +16,30 @@ from harness.spec import codec
 from harness.spec.codec import SpecError
 from harness.spec.initializers import draw
 from harness.spec.layers import (
+    GELU,
+    Add,
     AvgPool2D,
     BatchNorm,
+    Concatenate,
     Conv2D,
+    Conv2DTranspose,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
+    GlobalAvgPool2D,
     Layer,
+    LayerNorm,
+    LeakyReLU,
     MaxPool2D,
     Pass,
     ReLU,
+    Reshape,
     Shape,
     Sigmoid,
     Softmax,
     Tanh,
+    Upsample2D,
 )
 from harness.spec.tape import Array, gradients, total
 from tests.differences import Values, anywhere, check_gradients, generator
@@ -51,6 +62,24 @@ CASES: dict[str, list[tuple[Layer, tuple[Shape, ...]]]] = {
     "sigmoid": [(Sigmoid(), ((5,),))],
     "tanh": [(Tanh(), ((5,),))],
     "softmax": [(Softmax(), ((2, 5),))],
+    "leaky_relu": [(LeakyReLU(), ((4, 3),)), (LeakyReLU(0.0), ((2,),))],
+    "gelu": [(GELU(), ((5,),)), (GELU("tanh"), ((2, 3),))],
+    "layer_norm": [(LayerNorm(), ((5,),)), (LayerNorm(1e-3), ((3, 2, 4),))],
+    "global_avg_pool2d": [(GlobalAvgPool2D(), ((3, 4, 2),))],
+    "depthwise_conv2d": [
+        (DepthwiseConv2D((3, 2)), ((5, 4, 3),)),
+        (DepthwiseConv2D((3, 3), (2, 2), "same", 2), ((6, 5, 2),)),
+        (DepthwiseConv2D((2, 3), (1, 2), ((1, 0), (2, 3)), bias=False), ((4, 4, 1),)),
+    ],
+    "conv2d_transpose": [
+        (Conv2DTranspose(2, (3, 2)), ((3, 4, 3),)),
+        (Conv2DTranspose(3, (3, 3), (2, 2), "same"), ((3, 2, 2),)),
+        (Conv2DTranspose(2, (2, 3), (3, 1), bias=False), ((2, 4, 1),)),
+    ],
+    "upsample2d": [(Upsample2D(), ((3, 2, 2),)), (Upsample2D((1, 3)), ((2, 2, 1),))],
+    "add": [(Add(), ((3, 2), (3, 2))), (Add(), ((4,), (4,), (4,)))],
+    "concatenate": [(Concatenate(), ((3, 2), (3, 1))), (Concatenate(), ((2,), (1,), (3,)))],
+    "reshape": [(Reshape((3, 4)), ((2, 6),)), (Reshape((4,)), ((2, 2, 1),))],
 }
 
 EACH = [
@@ -136,6 +165,9 @@ PARAMETERS: list[tuple[Layer, Shape, dict[str, Shape]]] = [
     (Conv2D(7, (3, 2)), (9, 8, 4), {"kernel": (3, 2, 4, 7), "bias": (7,)}),
     (Conv2D(7, (3, 2), bias=False), (9, 8, 4), {"kernel": (3, 2, 4, 7)}),
     (BatchNorm(), (9, 8, 4), dict.fromkeys(("scale", "shift", "running_mean", "running_variance"), (4,))),
+    (DepthwiseConv2D((3, 2), multiplier=2), (9, 8, 4), {"kernel": (3, 2, 4, 2), "bias": (8,)}),
+    (Conv2DTranspose(7, (3, 2)), (9, 8, 4), {"kernel": (3, 2, 7, 4), "bias": (7,)}),
+    (LayerNorm(), (9, 8, 4), {"scale": (4,), "shift": (4,)}),
     (MaxPool2D(), (4, 4, 2), {}),
     (Dropout(0.5), (4,), {}),
 ]
@@ -323,6 +355,9 @@ FLOPS: list[tuple[Layer, Shape, int]] = [
     (BatchNorm(), (6, 7, 5), 2 * 6 * 7 * 5),
     (ReLU(), (6, 7), 42),
     (Flatten(), (6, 7), 0),
+    (DepthwiseConv2D((2, 3), multiplier=2), (6, 7, 5), (5 * 5 * 10) * (2 * 2 * 3 + 1)),
+    (Conv2DTranspose(4, (2, 3), (2, 2)), (6, 7, 5), 2 * 6 * 7 * (2 * 3 * 5 * 4) + 12 * 15 * 4),
+    (GlobalAvgPool2D(), (6, 7, 5), 210),
 ]
 
 
@@ -343,6 +378,14 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: BatchNorm(epsilon=0.0), "epsilon"),
     (lambda: BatchNorm(epsilon=float("nan")), "epsilon"),
     (lambda: BatchNorm(momentum=1.0), "momentum"),
+    (lambda: LayerNorm(0.0), "epsilon"),
+    (lambda: LeakyReLU(1.0), "slope"),
+    (lambda: DepthwiseConv2D((3, 3), multiplier=0), "multiplier"),
+    (lambda: Conv2DTranspose(0, (3, 3)), "filters"),
+    (lambda: Conv2DTranspose(1, (1, 1), (2, 2), "same"), "size"),
+    (lambda: Upsample2D((0, 1)), "size"),
+    (lambda: Reshape(()), "shape"),
+    (lambda: Reshape((3, 3)).output_shape((8,)), "shape"),
     (lambda: Dropout(1.0), "rate"),
     (lambda: Dropout(-0.1), "rate"),
     (lambda: Dropout(float("nan")), "rate"),
@@ -364,6 +407,12 @@ MISFITS: list[tuple[Layer, Shape, str]] = [
     (AvgPool2D((9, 1)), (8, 8, 1), "does not fit"),
     (BatchNorm(), (), "at least one axis"),
     (Softmax(), (), "at least one axis"),
+    (LayerNorm(), (), "at least one axis"),
+    (GlobalAvgPool2D(), (4,), "an image"),
+    (Upsample2D(), (4,), "an image"),
+    (Conv2DTranspose(1, (2, 2)), (4,), "an image"),
+    (Add(), (4,), "two inputs"),
+    (Concatenate(), (4,), "inputs alike"),
 ]
 
 
@@ -371,3 +420,51 @@ MISFITS: list[tuple[Layer, Shape, str]] = [
 def test_shapes_that_do_not_fit_are_refused(layer: Layer, shape: Shape, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         layer.output_shape(shape)
+
+
+def test_a_transposed_convolution_is_the_adjoint_of_the_convolution() -> None:
+    cases: list[tuple[tuple[int, int], tuple[int, int], Literal["same", "valid"], Shape]] = [
+        ((3, 3), (2, 2), "same", (6, 8, 2)),
+        ((4, 2), (2, 1), "same", (6, 5, 2)),
+        ((3, 2), (2, 2), "valid", (7, 6, 2)),
+    ]
+    for size, strides, padding, shape in cases:
+        down = Conv2D(3, size, strides, padding, bias=False)
+        up = Conv2DTranspose(2, size, strides, padding, bias=False)
+        rows, columns, _ = down.output_shape(shape)
+        kernel = generator(4).normal(size=(*size, 2, 3))
+        x, y = generator(5).normal(size=(1, *shape)), generator(6).normal(size=(1, rows, columns, 3))
+        assert up.output_shape((rows, columns, 3)) == shape
+        there = np.sum(values(down, x, kernel=kernel) * y)
+        assert there == pytest.approx(np.sum(values(up, y, kernel=kernel) * x), rel=1e-12)
+
+
+def test_a_transposed_convolution_puts_the_kernel_at_each_pixel() -> None:
+    kernel = np.arange(4.0).reshape(2, 2, 1, 1)
+    found = values(Conv2DTranspose(1, (2, 2), (2, 2), bias=False), [[[[1.0], [10.0]]]], kernel=kernel)
+    assert found[0, :, :, 0].tolist() == [[0, 1, 0, 10], [2, 3, 20, 30]]
+
+
+def test_a_depthwise_convolution_keeps_channels_apart() -> None:
+    kernel = np.array([1.0, 10.0, 100.0, 1000.0]).reshape(1, 1, 2, 2)
+    found = values(DepthwiseConv2D((1, 1), multiplier=2, bias=False), [[[[1.0, 2.0]]]], kernel=kernel)
+    assert found[0, 0, 0].tolist() == [1, 10, 200, 2000]
+
+
+def test_upsampling_repeats_pixels() -> None:
+    found = values(Upsample2D((1, 2)), [[[[1.0], [2.0]], [[3.0], [4.0]]]])
+    assert found[0, :, :, 0].tolist() == [[1, 1, 2, 2], [3, 3, 4, 4]]
+
+
+def test_layer_norm_normalizes_each_position_alone() -> None:
+    found = values(LayerNorm(3.0), [[1.0, 3.0], [5.0, 5.0]], scale=[2.0, 2.0], shift=[0.0, 1.0])
+    assert found.tolist() == [[-1.0, 2.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("x", [-3.0, -0.5, 0.0, 0.7, 4.0])
+def test_both_forms_of_gelu(x: float) -> None:
+    exact = x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
+    assert values(GELU(), [[x]])[0, 0] == pytest.approx(exact, abs=1e-15)
+    cubic = 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    assert values(GELU("tanh"), [[x]])[0, 0] == pytest.approx(cubic, abs=1e-15)
+    assert values(LeakyReLU(0.25), [[x]])[0, 0] == (x if x > 0 else x / 4)

@@ -11,9 +11,10 @@ import pytest
 
 from harness.spec import codec
 from harness.spec.codec import SpecError
-from harness.spec.losses import CrossEntropy, Loss, MeanSquaredError
-from harness.spec.optimizers import SGD, Adam, Optimizer
+from harness.spec.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, Yolo
+from harness.spec.optimizers import SGD, Adam, Optimizer, RMSProp
 from harness.spec.penalties import L1, L2, Penalty
+from harness.spec.schedules import Cosine, Schedule, StepDecay, rate_at
 from harness.spec.tape import Array, gradients
 from tests.differences import Values, check_gradients, generator
 
@@ -31,9 +32,15 @@ def likelihoods() -> list[float]:
 
 
 def test_every_loss_penalty_and_optimizer_is_tested_here() -> None:
-    assert set(codec.members(Loss)) == {"cross_entropy", "mean_squared_error"}
+    assert set(codec.members(Loss)) == {
+        "cross_entropy",
+        "binary_cross_entropy",
+        "mean_squared_error",
+        "yolo",
+    }
     assert set(codec.members(Penalty)) == {"l1", "l2"}
-    assert set(codec.members(Optimizer)) == {"sgd", "adam"}
+    assert set(codec.members(Optimizer)) == {"sgd", "adam", "rmsprop"}
+    assert set(codec.members(Schedule)) == {"cosine", "step_decay"}
 
 
 def test_cross_entropy_is_the_mean_or_sum_of_negative_log_likelihoods() -> None:
@@ -182,7 +189,15 @@ def test_optimizers_leave_their_arguments_as_they_were() -> None:
         assert all(not slot.any() for slot in slots.values())
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.1), SGD(0.1, 0.9), Adam(0.1, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(0.1),
+        SGD(Cosine(0.1, 5, warmup=2), 0.9),
+        Adam(0.1, weight_decay=0.1),
+        RMSProp(StepDecay(0.1, 1)),
+    ],
+)
 def test_optimizers_keep_float32(optimizer: Optimizer) -> None:
     assert [step.dtype for step in run(optimizer, np.float32)] == [np.float32] * 3
 
@@ -197,6 +212,17 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: Adam(epsilon=0.0), "epsilon"),
     (lambda: Adam(weight_decay=-0.1), "weight_decay"),
     (lambda: Adam(weight_decay=float("nan")), "weight_decay"),
+    (lambda: RMSProp(0.0), "learning_rate"),
+    (lambda: RMSProp(rho=1.0), "rho"),
+    (lambda: RMSProp(epsilon=0.0), "epsilon"),
+    (lambda: Cosine(0.0, 5), "start"),
+    (lambda: Cosine(0.1, 5, warmup=5), "steps"),
+    (lambda: Cosine(0.1, 5, warmup=-1), "warmup"),
+    (lambda: Cosine(0.1, 5, end=-0.1), "end"),
+    (lambda: StepDecay(0.1, 0), "every"),
+    (lambda: StepDecay(0.1, 5, 0.0), "factor"),
+    (lambda: CrossEntropy(label_smoothing=1.0), "label_smoothing"),
+    (lambda: Yolo(0), "anchors"),
     (lambda: L1(0.0), "rate"),
     (lambda: L2(-1.0), "rate"),
 ]
@@ -207,3 +233,92 @@ def test_a_refusal_names_the_field(mistake: Callable[[], Any], field: str) -> No
     with pytest.raises(SpecError) as refusal:
         mistake()
     assert refusal.value.path == (field,)
+
+
+def test_label_smoothing_spreads_its_share_over_all_classes() -> None:
+    each = []
+    for row, label in zip(LOGITS.tolist(), LABELS.tolist(), strict=True):
+        scores = [x - math.log(sum(map(math.exp, row))) for x in row]
+        each.append(-sum((0.7 * (k == label) + 0.1) * score for k, score in enumerate(scores)))
+    assert loss(CrossEntropy(label_smoothing=0.3), LOGITS, LABELS) == pytest.approx(sum(each) / 4, rel=1e-14)
+
+
+def test_cross_entropy_averages_over_positions() -> None:
+    logits, labels = generator(3).normal(size=(2, 5, 3)), generator(4).integers(0, 3, (2, 5))
+    flat = loss(CrossEntropy(), logits.reshape(10, 3), labels.reshape(10))
+    assert loss(CrossEntropy(), logits, labels) == pytest.approx(flat, rel=1e-14)
+    assert loss(CrossEntropy("sum"), logits, labels) == pytest.approx(2 * flat, rel=1e-14)
+
+
+def test_binary_cross_entropy_is_that_of_the_sigmoid() -> None:
+    targets = generator(5).uniform(size=LOGITS.shape)
+    expected = 0.0
+    for x, t in zip(LOGITS.ravel(), targets.ravel(), strict=True):
+        p = 1 / (1 + math.exp(-x))
+        expected -= (t * math.log(p) + (1 - t) * math.log(1 - p)) / LOGITS.size
+    assert loss(BinaryCrossEntropy(), LOGITS, targets) == pytest.approx(expected, rel=1e-13)
+    ones = loss(BinaryCrossEntropy(), LOGITS, np.ones_like(LOGITS))
+    assert loss(BinaryCrossEntropy(1.0), LOGITS) == pytest.approx(ones, rel=1e-14)
+    assert loss(BinaryCrossEntropy(1.0), np.array([[-1e4]])) == 1e4
+
+
+def test_yolo_by_hand() -> None:
+    # One place, two anchors, one class: an object at the first, none at the second.
+    predictions = np.array([[[[0.0, 0.0, 0.3, -0.2, 1.0, 5.0, 0.5, 0.5, 0.5, 0.5, -2.0, 1.0]]]])
+    boxes = np.array([[[[[1.0, 0.7, 0.4, 0.1, 0.1], [0.0, 0.9, 0.9, 0.9, 0.9]]]]])
+    squares = (0.5 - 0.7) ** 2 + (0.5 - 0.4) ** 2 + 0.2**2 + 0.3**2
+    there = 5.0 * squares + math.log(1 + math.exp(-1.0))
+    expected = there + 0.5 * math.log(1 + math.exp(-2.0))
+    classes = np.zeros((1, 1, 1, 2), np.int32)
+    assert loss(Yolo(2), predictions, boxes, classes) == pytest.approx(expected, rel=1e-14)
+
+
+def test_new_losses_have_the_gradients_of_central_differences() -> None:
+    check_gradients(lambda a: CrossEntropy(label_smoothing=0.2).apply(a, Array(LABELS)), LOGITS)
+    check_gradients(BinaryCrossEntropy().apply, LOGITS, generator(6).uniform(size=LOGITS.shape))
+    random = generator(7)
+    boxes = random.uniform(size=(2, 2, 3, 2, 5))
+    boxes[..., 0] = boxes[..., 0] > 0.5
+    classes = random.integers(0, 3, (2, 2, 3, 2))
+    check_gradients(
+        lambda a: Yolo(2).apply(a, Array(boxes), Array(classes)), random.normal(size=(2, 2, 3, 16))
+    )
+
+
+def test_cosine_rises_in_a_line_and_falls_by_half_a_wave() -> None:
+    schedule = Cosine(0.8, 12, end=0.2, warmup=4)
+    assert [schedule.rate(done) for done in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    expected = {4: 0.8, 6: 0.5 + 0.3 * math.cos(math.pi / 4), 8: 0.5, 12: 0.2, 100: 0.2}
+    assert {done: schedule.rate(done) for done in expected} == pytest.approx(expected)
+    assert Cosine(0.8, 10).rate(0) == 0.8
+
+
+def test_step_decay_is_a_stair() -> None:
+    schedule = StepDecay(0.8, 3, 0.5, warmup=2)
+    assert [schedule.rate(done) for done in range(7)] == pytest.approx([0.4, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2])
+
+
+def test_a_number_is_its_own_schedule() -> None:
+    assert rate_at(0.3, 17) == 0.3
+
+
+def test_rmsprop_divides_by_the_root_with_epsilon_inside() -> None:
+    optimizer = RMSProp(0.1, rho=0.75, epsilon=0.04)
+    parameter, slots = np.array([1.0]), optimizer.slots(np.array([1.0]))
+    parameter, slots = optimizer.step(parameter, np.array([0.4]), slots, 1)
+    assert parameter[0] == pytest.approx(1 - 0.1 * 0.4 / math.sqrt(0.25 * 0.16 + 0.04))
+    parameter, slots = optimizer.step(parameter, np.array([0.0]), slots, 2)
+    assert slots["second"][0] == pytest.approx(0.75 * 0.04)
+
+
+def test_losses_of_other_shapes_are_refused() -> None:
+    for given, shapes in (
+        (BinaryCrossEntropy(), ((3,),)),
+        (BinaryCrossEntropy(1.0), ((3,), (3,))),
+        (BinaryCrossEntropy(), ((3,), (2,))),
+        (Yolo(2), ((4, 4, 13), (4, 4, 2, 5), (4, 4, 2))),
+        (Yolo(2), ((4, 4, 16), (4, 4, 1, 5), (4, 4, 1))),
+        (CrossEntropy(), ((4, 3), (3,))),
+    ):
+        with pytest.raises(SpecError, match="needs"):
+            given.check(*shapes)

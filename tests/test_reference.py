@@ -276,3 +276,22 @@ def test_an_autoencoder_reconstructs_its_own_input() -> None:
     batch = {"x": np.repeat(np.repeat(generator(2).uniform(size=(6, 2, 2, 1)), 2, 1), 2, 2)}
     losses = Reference(program, program.initial(0)).train([batch] * 100)
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_clipping_scales_the_whole_gradient_to_its_norm() -> None:
+    call = Call("output", "model", ("x",))
+    term = Term(MeanSquaredError(), ("output", "y"))
+    update = Update("train", (call,), (term,), ("model",), SGD(1.0), clip_norm=0.25)
+    models = {"model": sequential((3,), Dense(2))}
+    program = Program({"x": (3,), "y": (2,)}, models, (update,), (call,), ("output",))
+    batch = {"x": generator(0).normal(size=(4, 3)), "y": np.zeros((4, 2))}
+    for size in (100.0, 1e-3):
+        initial = {name: value * size for name, value in program.initial(0).items()}
+        reference = Reference(program, initial)
+        _, found, _ = reference.loss_and_gradients(update, batch)
+        norm = float(np.sqrt(sum(np.sum(gradient**2) for gradient in found.values())))
+        assert (norm > 0.25) == (size == 100.0)
+        reference.train([batch])
+        for name, gradient in found.items():
+            step = initial[name] - reference.tensors[name]
+            assert np.allclose(step, gradient * min(1.0, 0.25 / norm), rtol=1e-10)

@@ -1,8 +1,10 @@
 """Dataclasses to canonical JSON and back, with errors that name the field.
 
 A spec is a tree of frozen dataclasses. Its JSON form spells out every field, so that a record can be read
-years later without knowing the defaults of its day. Families of alternatives (layers, losses, optimizers)
-are subclasses registered under a name, which stands in the JSON as `"type"`.
+years later without knowing the defaults of its day. A field that came `later` is left out where it says what
+was meant before it was there, so that what was written before keeps its fingerprint. Families of
+alternatives (layers, losses, optimizers) are subclasses registered under a name, which stands in the JSON as
+`"type"`.
 """
 
 from __future__ import annotations
@@ -49,6 +51,11 @@ def dotted(path: tuple[str | int, ...]) -> str:
     return text
 
 
+def later(default: Any) -> Any:
+    """A field that the language did not have at first; `default` is what was meant without it."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 def family(base: C) -> C:
     """Make `base` the root of a family of alternatives."""
     _FAMILIES[base] = {}
@@ -91,6 +98,7 @@ def encode(value: object) -> Any:
         data = {
             field.name: _as_hinted(encode(getattr(value, field.name)), hints[field.name])
             for field in dataclasses.fields(value)
+            if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
         }
         if _root(type(value)) in _FAMILIES:
             data["type"] = name_of(value)

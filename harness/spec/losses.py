@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness.spec.codec import SpecError, family, member
-from harness.spec.layers.base import Shape
-from harness.spec.tape import Array, log_softmax, mean, pick, total
+from harness.spec.codec import SpecError, family, later, member
+from harness.spec.layers.base import Shape, check_positive, check_rate
+from harness.spec.tape import Array, log_softmax, mean, pick, reshape, softplus, tanh, total
 
 Reduction = Literal["mean", "sum"]
 """Over the examples of the batch: their mean, or their sum."""
@@ -36,23 +36,60 @@ def _reduce(per_example: Array, reduction: Reduction) -> Array:
 @member("cross_entropy")
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
-    """Softmax cross-entropy of logits (batch, classes) against integer labels (batch,):
-    -log softmax(logits)[label].
+    """Softmax cross-entropy of logits (batch, *shape, classes) against integer labels (batch, *shape):
+    -log softmax(logits)[label], averaged over an example's positions.
+
+    With `label_smoothing` s the label's share is 1 - s, and s is spread over all classes alike
+    (Szegedy et al. 2016).
     """
 
     reduction: Reduction = "mean"
+    label_smoothing: float = later(0.0)
+
+    def __post_init__(self) -> None:
+        check_rate(label_smoothing=self.label_smoothing)
 
     def check(self, *inputs: Shape) -> None:
-        """Logits (classes,) and a scalar label."""
+        """Logits (*shape, classes) and labels (*shape)."""
         logits, labels = inputs
-        if len(logits) != 1 or labels != ():
-            wanted = "logits (classes,) and integer labels ()"
+        if not logits or logits[:-1] != labels:
+            wanted = "logits (*shape, classes) and integer labels (*shape)"
             raise SpecError(f"cross_entropy needs {wanted}, got {logits} and {labels}")
 
     def apply(self, *inputs: Array) -> Array:
         """Negative log-likelihood of the labels."""
         logits, labels = inputs
-        return _reduce(-pick(log_softmax(logits), labels.value), self.reduction)
+        scores = log_softmax(logits)
+        found = -pick(scores, labels.value)
+        if self.label_smoothing:
+            found = found * (1 - self.label_smoothing) - mean(scores, -1) * self.label_smoothing
+        return _reduce(_per_example(found), self.reduction)
+
+
+@member("binary_cross_entropy")
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Loss):
+    """Cross-entropy of the sigmoid of logits (batch, *shape) against targets in [0, 1], averaged over an
+    example's elements: log(1 + exp(logit)) - target * logit.
+
+    The targets are a second input of the same shape or, where `target` is given, that number everywhere.
+    """
+
+    target: float | None = None
+    reduction: Reduction = "mean"
+    arity: ClassVar[int | None] = None
+
+    def check(self, *inputs: Shape) -> None:
+        """One tensor with `target`, two of one shape without."""
+        if len(inputs) != (2 if self.target is None else 1) or len(set(inputs)) != 1:
+            wanted = "logits and targets of one shape" if self.target is None else "logits alone"
+            raise SpecError(f"binary_cross_entropy needs {wanted}, got {list(inputs)}")
+
+    def apply(self, *inputs: Array) -> Array:
+        """Mean over each example, then the reduction."""
+        logits = inputs[0]
+        target = inputs[1] if self.target is None else self.target
+        return _reduce(_per_example(softplus(logits) - logits * target), self.reduction)
 
 
 @member("mean_squared_error")
@@ -72,5 +109,62 @@ class MeanSquaredError(Loss):
         """Mean of squares over each example, then the reduction."""
         difference = inputs[0] - inputs[1]
         squares = difference * difference
-        axes = tuple(range(1, len(squares.shape)))
-        return _reduce(mean(squares, axes) if axes else squares, self.reduction)
+        return _reduce(_per_example(squares), self.reduction)
+
+
+@member("yolo")
+@dataclass(frozen=True)
+class Yolo(Loss):
+    """The loss of a single-stage detector on a grid (Redmon et al. 2016, 2017).
+
+    Inputs: predictions (rows, columns, anchors * (5 + classes)), for each anchor x, y, w, h, objectness and a
+    logit a class; boxes (rows, columns, anchors, 5): objectness (1 where an object's centre and best anchor
+    are, else 0), x and y of the centre in its cell in [0, 1], log of width and of height over the anchor's;
+    classes (rows, columns, anchors), integers, 0 where there is no object.
+
+    Of an example, summed over its places: where there is an object, `coordinate` times the squared error of
+    (sigmoid(x), sigmoid(y), w, h), binary cross-entropy of the objectness and softmax cross-entropy of the
+    class; elsewhere `no_object` times the binary cross-entropy of the objectness. The mean over the batch.
+    """
+
+    anchors: int
+    coordinate: float = 5.0
+    no_object: float = 0.5
+    arity: ClassVar[int | None] = 3
+
+    def __post_init__(self) -> None:
+        check_positive(anchors=self.anchors, coordinate=self.coordinate, no_object=self.no_object)
+
+    def check(self, *inputs: Shape) -> None:
+        """Shapes as the class says, with at least one class."""
+        predictions, boxes, classes = inputs
+        fits = (
+            len(predictions) == 3
+            and predictions[2] % self.anchors == 0
+            and predictions[2] // self.anchors > 5
+            and boxes == (*predictions[:2], self.anchors, 5)
+            and classes == boxes[:3]
+        )
+        if not fits:
+            wanted = f"(rows, columns, {self.anchors} * (5 + classes)), (rows, columns, {self.anchors}, 5)"
+            raise SpecError(f"yolo needs {wanted} and (rows, columns, {self.anchors}), got {list(inputs)}")
+
+    def apply(self, *inputs: Array) -> Array:
+        """The sum over places, the mean over the batch."""
+        predictions, boxes, classes = inputs
+        n, rows, columns, _ = predictions.shape
+        found = reshape(predictions, (n, rows, columns, self.anchors, -1))
+        there = boxes[..., 0]
+        centre = (tanh(found[..., 0:2] * 0.5) + 1.0) * 0.5 - boxes[..., 1:3]
+        extent = found[..., 2:4] - boxes[..., 3:5]
+        squares = total(centre * centre, -1) + total(extent * extent, -1)
+        objectness = found[..., 4]
+        named = -pick(log_softmax(found[..., 5:]), classes.value)
+        with_object = squares * self.coordinate + softplus(objectness) - objectness + named
+        without = softplus(objectness) * self.no_object
+        return mean(total(there * with_object + (1.0 - there) * without, (1, 2, 3)))
+
+
+def _per_example(values: Array) -> Array:
+    axes = tuple(range(1, len(values.shape)))
+    return mean(values, axes) if axes else values

@@ -122,15 +122,42 @@ class Model:
 
 def sequential(shape: Sequence[int], *layers: Layer, dtype: Literal["float", "int"] = "float") -> Model:
     """A chain of layers on one input `x`; nodes are named by layer and number: dense1, relu1, dense2."""
-    counts: dict[str, int] = {}
-    nodes: list[Node] = []
-    last = "x"
-    for layer in layers:
+    net = Network(shape, dtype)
+    return net.model(net.chain("x", *layers))
+
+
+class Network:
+    """A graph being built: what an architecture that is no chain is written with.
+
+        net = Network((32, 32, 3))
+        y = net.add(Conv2D(16, (3, 3)), "x")
+        y = net.add(ReLU(), y)
+        model = net.model(y)
+
+    Nodes are named by layer and number, as in `sequential`.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: Literal["float", "int"] = "float") -> None:
+        self.inputs = {"x": Input(tuple(shape), dtype)}
+        self.nodes: list[Node] = []
+        self.counts: dict[str, int] = {}
+
+    def add(self, layer: Layer, *inputs: str) -> str:
+        """Add a layer behind `inputs`; the name of its output."""
         kind = name_of(layer)
-        counts[kind] = counts.get(kind, 0) + 1
-        nodes.append(Node(f"{kind}{counts[kind]}", layer, (last,)))
-        last = nodes[-1].name
-    return Model({"x": Input(tuple(shape), dtype)}, tuple(nodes), (last,))
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.nodes.append(Node(f"{kind}{self.counts[kind]}", layer, inputs))
+        return self.nodes[-1].name
+
+    def chain(self, last: str, *layers: Layer) -> str:
+        """Add layers one behind the other; the name of the last one's output."""
+        for layer in layers:
+            last = self.add(layer, last)
+        return last
+
+    def model(self, *outputs: str) -> Model:
+        """The model with these outputs."""
+        return Model(self.inputs, tuple(self.nodes), outputs)
 
 
 def check_plain(name: str, path: tuple[str | int, ...]) -> None:

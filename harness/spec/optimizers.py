@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.spec.codec import SpecError, family, member
 from harness.spec.layers.base import check_positive, check_rate
+from harness.spec.schedules import LearningRate, check_learning_rate, rate_at
 
 Slots = dict[str, np.ndarray]
 
@@ -34,11 +35,11 @@ class Optimizer:
 class SGD(Optimizer):
     """v = momentum * v + g;  p = p - learning_rate * v. The learning rate stands outside of the velocity."""
 
-    learning_rate: float
+    learning_rate: LearningRate
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive(learning_rate=self.learning_rate)
+        check_learning_rate(self.learning_rate)
         check_rate(momentum=self.momentum)
 
     def slots(self, parameter: np.ndarray) -> Slots:
@@ -49,10 +50,11 @@ class SGD(Optimizer):
         self, parameter: np.ndarray, gradient: np.ndarray, slots: Mapping[str, np.ndarray], count: int
     ) -> tuple[np.ndarray, Slots]:
         """One step."""
+        rate = float(rate_at(self.learning_rate, count - 1))
         if not self.momentum:
-            return parameter - self.learning_rate * gradient, {}
+            return parameter - rate * gradient, {}
         velocity = self.momentum * slots["velocity"] + gradient
-        return parameter - self.learning_rate * velocity, {"velocity": velocity}
+        return parameter - rate * velocity, {"velocity": velocity}
 
 
 @member("adam")
@@ -66,14 +68,15 @@ class Adam(Optimizer):
     for every parameter.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: LearningRate = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive(learning_rate=self.learning_rate, epsilon=self.epsilon)
+        check_learning_rate(self.learning_rate)
+        check_positive(epsilon=self.epsilon)
         check_rate(beta1=self.beta1, beta2=self.beta2)
         if not self.weight_decay >= 0:
             raise SpecError(f"must not be negative, got {self.weight_decay}", ("weight_decay",))
@@ -90,5 +93,37 @@ class Adam(Optimizer):
         second = self.beta2 * slots["second"] + (1 - self.beta2) * gradient * gradient
         corrected = first / (1 - self.beta1**count)
         scale = np.sqrt(second / (1 - self.beta2**count)) + self.epsilon
-        decayed = parameter - self.learning_rate * self.weight_decay * parameter
-        return decayed - self.learning_rate * corrected / scale, {"first": first, "second": second}
+        rate = float(rate_at(self.learning_rate, count - 1))
+        decayed = parameter - rate * self.weight_decay * parameter
+        return decayed - rate * corrected / scale, {"first": first, "second": second}
+
+
+@member("rmsprop")
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """RMSProp (Tieleman and Hinton 2012).
+
+    v = rho v + (1 - rho) g^2;  p = p - learning_rate * g / sqrt(v + epsilon). v begins at zero, and epsilon
+    stands inside the root.
+    """
+
+    learning_rate: LearningRate = 1e-3
+    rho: float = 0.9
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_learning_rate(self.learning_rate)
+        check_positive(epsilon=self.epsilon)
+        check_rate(rho=self.rho)
+
+    def slots(self, parameter: np.ndarray) -> Slots:
+        """`second` moment."""
+        return {"second": np.zeros_like(parameter)}
+
+    def step(
+        self, parameter: np.ndarray, gradient: np.ndarray, slots: Mapping[str, np.ndarray], count: int
+    ) -> tuple[np.ndarray, Slots]:
+        """One step."""
+        second = self.rho * slots["second"] + (1 - self.rho) * gradient * gradient
+        rate = float(rate_at(self.learning_rate, count - 1))
+        return parameter - rate * gradient / np.sqrt(second + self.epsilon), {"second": second}

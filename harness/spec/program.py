@@ -14,9 +14,9 @@ from typing import TypeVar
 import numpy as np
 
 from harness.errors import unknown
-from harness.spec.codec import SpecError, name_of
+from harness.spec.codec import SpecError, later, name_of
 from harness.spec.initializers import draw
-from harness.spec.layers.base import Parameter, Shape
+from harness.spec.layers.base import Parameter, Shape, check_positive
 from harness.spec.losses import Loss
 from harness.spec.model import Model, check_plain
 from harness.spec.optimizers import Optimizer
@@ -48,7 +48,8 @@ class Term:
 @dataclass(frozen=True)
 class Update:
     """One move: the loss is the sum of `terms` and of `penalties` on the moved models; its gradient moves the
-    models named in `moves` by `optimizer`.
+    models named in `moves` by `optimizer`. With `clip_norm` the gradient is scaled first so that the norm of
+    all its tensors together is at most that: times min(1, clip_norm / norm) (Pascanu et al. 2013).
     """
 
     name: str
@@ -57,6 +58,11 @@ class Update:
     moves: tuple[str, ...]
     optimizer: Optimizer
     penalties: tuple[Penalty, ...] = ()
+    clip_norm: float | None = later(None)
+
+    def __post_init__(self) -> None:
+        if self.clip_norm is not None:
+            check_positive(clip_norm=self.clip_norm)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,10 @@ class Reference:
     def _step(self, update: Update, slots: dict[str, Tensors], batch: Batch) -> float:
         loss, found, state = self.loss_and_gradients(update, batch)
         moved = {}
+        if update.clip_norm is not None:
+            norm = float(np.sqrt(sum(np.sum(np.square(gradient)) for gradient in found.values())))
+            scale = update.clip_norm / max(norm, update.clip_norm)
+            found = {name: gradient * scale for name, gradient in found.items()}
         for name, gradient in found.items():
             new, slots[name] = update.optimizer.step(self.tensors[name], gradient, slots[name], self.count)
             moved[name] = new.astype(self.dtype)

@@ -9,6 +9,7 @@ The method is the textbook one: A. Griewank and A. Walther, Evaluating Derivativ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Union
 
@@ -92,7 +93,10 @@ class Array:
     def __getitem__(self, key: Any) -> Array:
         def pull(g: np.ndarray) -> np.ndarray:
             whole = np.zeros_like(self.value)
-            np.add.at(whole, key, g)
+            if isinstance(self.value[key], np.ndarray) and np.shares_memory(self.value[key], self.value):
+                whole[key] = g
+            else:
+                np.add.at(whole, key, g)
             return whole
 
         return Array(self.value[key], [(self, pull)])
@@ -169,6 +173,21 @@ def tanh(a: Array) -> Array:
     """Hyperbolic tangent, elementwise."""
     value = np.tanh(a.value)
     return Array(value, [(a, lambda g: g * (1 - value * value))])
+
+
+def erf(a: Array) -> Array:
+    """The error function, elementwise."""
+    value = _erf(a.value).astype(a.dtype)
+    return Array(value, [(a, lambda g: g * (2 / math.sqrt(math.pi)) * np.exp(-(a.value**2)))])
+
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def softplus(a: Array) -> Array:
+    """log(1 + exp(a)), elementwise, which never overflows."""
+    value = np.logaddexp(a.value, np.zeros_like(a.value))
+    return Array(value, [(a, lambda g: g * (np.tanh(a.value * 0.5) + 1) * 0.5)])
 
 
 def absolute(a: Array) -> Array:
@@ -248,6 +267,31 @@ def windows(a: Array, size: tuple[int, int], strides: tuple[int, int]) -> Array:
 
     stacked = np.stack([a.value[place] for place in places], axis=3)
     return Array(stacked.reshape(n, rows, columns, kh * kw, c), [(a, pull)])
+
+
+def overlap_add(a: Array, size: tuple[int, int], strides: tuple[int, int]) -> Array:
+    """The adjoint of `windows`: (N, rows, columns, size[0] * size[1], C), each window added at its place, to
+    (N, (rows - 1) * strides[0] + size[0], (columns - 1) * strides[1] + size[1], C).
+    """
+    (kh, kw), (sh, sw) = size, strides
+    n, rows, columns, _, c = a.shape
+    places = [
+        (
+            slice(None),
+            slice(i, i + sh * (rows - 1) + 1, sh),
+            slice(j, j + sw * (columns - 1) + 1, sw),
+        )
+        for i in range(kh)
+        for j in range(kw)
+    ]
+    whole = np.zeros((n, (rows - 1) * sh + kh, (columns - 1) * sw + kw, c), a.dtype)
+    for index, place in enumerate(places):
+        whole[place] += a.value[:, :, :, index]
+
+    def pull(g: np.ndarray) -> np.ndarray:
+        return np.stack([g[place] for place in places], axis=3)
+
+    return Array(whole, [(a, pull)])
 
 
 def maximum(a: Array, axis: int) -> Array:

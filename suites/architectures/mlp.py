@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from harness.spec.layers import Dense, Dropout, Flatten, Layer, ReLU, Shape
+from typing import Literal
+
+from harness.spec.layers import GELU, Dense, Dropout, Flatten, Layer, ReLU, Shape, Sigmoid, Tanh
 from harness.spec.model import Model, sequential
 
+ACTIVATIONS: dict[str, Layer] = {"relu": ReLU(), "sigmoid": Sigmoid(), "tanh": Tanh(), "gelu": GELU()}
 
-def mlp(shape: Shape, classes: int, *, hidden: tuple[int, ...], dropout: float = 0.0) -> Model:
-    """Dense layers of the `hidden` widths with ReLU, each with dropout behind it if any; then logits."""
+
+def mlp(
+    shape: Shape,
+    classes: int,
+    *,
+    hidden: tuple[int, ...],
+    dropout: float = 0.0,
+    activation: Literal["relu", "sigmoid", "tanh", "gelu"] = "relu",
+) -> Model:
+    """Dense layers of the `hidden` widths with an activation, each with dropout behind it if any; then a
+    logit for each class, or the one value of a regression.
+    """
     layers: list[Layer] = [Flatten()]
     for units in hidden:
-        layers += [Dense(units, initializer="he_uniform"), ReLU()]
+        layers += [Dense(units, initializer="he_uniform"), ACTIVATIONS[activation]]
         if dropout:
             layers.append(Dropout(dropout))
     return sequential(shape, *layers, Dense(classes))

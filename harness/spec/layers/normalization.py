@@ -72,3 +72,37 @@ class BatchNorm(Layer):
             deviation = x - parameters["running_mean"]
             variance = parameters["running_variance"]
         return deviation / sqrt(variance + self.epsilon) * parameters["scale"] + parameters["shift"]
+
+
+@member("layer_norm")
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """Layer normalization over the last axis (Ba, Kiros and Hinton 2016):
+    (x - mean) / sqrt(var + epsilon) * scale + shift with the biased variance; the same in evaluation.
+    """
+
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_positive(epsilon=self.epsilon)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """As the input."""
+        check_axes(inputs[0])
+        return inputs[0]
+
+    def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
+        """`scale` and `shift`, each (channels,)."""
+        shape = (inputs[0][-1],)
+        return {"scale": Parameter(shape, "ones"), "shift": Parameter(shape, "zeros")}
+
+    def flops(self, *inputs: Shape) -> int:
+        """Eight for each element: mean, deviation, square, variance, division, scale and shift."""
+        return 8 * int(np.prod(inputs[0]))
+
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
+        """Normalize each position over its channels, scale and shift."""
+        (x,) = inputs
+        deviation = x - mean(x, -1, keepdims=True)
+        variance = mean(deviation * deviation, -1, keepdims=True)
+        return deviation / sqrt(variance + self.epsilon) * parameters["scale"] + parameters["shift"]

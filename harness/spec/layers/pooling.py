@@ -9,8 +9,8 @@ import numpy as np
 
 from harness.spec.codec import SpecError, member
 from harness.spec.layers import spatial
-from harness.spec.layers.base import Layer, Pass, Shape
-from harness.spec.tape import Array, maximum, pad, total, windows
+from harness.spec.layers.base import Layer, Pass, Shape, check_rank
+from harness.spec.tape import Array, maximum, mean, pad, total, windows
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,22 @@ class AvgPool2D(_Pool2D):
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
         """Sum over the window divided by the number of real elements."""
         return total(self._windows(inputs[0], 0.0), axis=3) / self.counts(inputs[0].shape[1:])
+
+
+@member("global_avg_pool2d")
+@dataclass(frozen=True)
+class GlobalAvgPool2D(Layer):
+    """The mean over all pixels: (height, width, channels) to (channels,)."""
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """(channels,)."""
+        check_rank(inputs[0], 3, "an image (height, width, channels)")
+        return (inputs[0][2],)
+
+    def flops(self, *inputs: Shape) -> int:
+        """One for each element."""
+        return int(np.prod(inputs[0]))
+
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
+        """Mean over height and width."""
+        return mean(inputs[0], (1, 2))
