@@ -78,6 +78,7 @@ def _list(datasets: list[DataSet], data_dir: Path | None, as_json: bool) -> int:
             "name": dataset.name,
             "examples": f"{dataset.train_examples:,} + {dataset.test_examples:,}",
             "shape": "x".join(str(size) for size in dataset.shape),
+            "target": dataset.target,
             "licence": dataset.licence,
             "state": state(dataset, data_dir),
         }
@@ -100,7 +101,7 @@ def _list(datasets: list[DataSet], data_dir: Path | None, as_json: bool) -> int:
                 ],
             }
         rows.append(row)
-    _print("Data sets", rows, ("name", "examples", "shape", "licence", "state"), as_json)
+    _print("Data sets", rows, ("name", "examples", "shape", "target", "licence", "state"), as_json)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import IO
 import pooch  # type: ignore[import-untyped]
 import requests
 
-from harness.data.catalogue import File
+from harness.data.data_set import File
 from harness.data.disk import DataError, file_sha256, sync
 
 # Called with the file's name, the bytes that have arrived and the bytes there will be.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths
-from harness.data.catalogue import CATALOGUE, DataSet, File, load
+from harness.data.catalogue import CATALOGUE, load
+from harness.data.data_set import PACK, DataSet, File
 from harness.data.disk import DataError, cache_writes, file_sha256, locked
 from harness.data.download import DownloadFailed, Progress, download, rejected_path
 from harness.errors import UsageError
@@ -21,6 +22,7 @@ class Place(enum.Enum):
     DATA_DIR = "in data dir"
     CACHE = "in cache"
     ABSENT = "to be downloaded"
+    UNOFFERED = "to be packed by hand"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def data_cache(dataset: DataSet) -> Path:
 
 
 def locate(dataset: DataSet, file: File, data_dir: Path | None) -> tuple[Place, Path | None]:
-    """Where a file is: `data_dir/<data set>/<file>`, `data_dir/<file>`, the cache, or nowhere yet.
+    """Where a file is: `data_dir/<its folder>/<file>`, `data_dir/<file>`, the cache, or nowhere yet.
 
     Data sets share file names, so a file that lies directly in `data_dir` and is another data set's, by its
     checksum, is passed over. Raises `UsageError` where `data_dir` is no folder.
@@ -48,14 +50,16 @@ def locate(dataset: DataSet, file: File, data_dir: Path | None) -> tuple[Place, 
     if data_dir is not None:
         if not data_dir.is_dir():
             raise UsageError(f"--data-dir {data_dir}: there is no such folder")
-        own = data_dir / dataset.name / file.name
+        own = data_dir / dataset.data_dir_folder / file.name
         if own.is_file():
             return Place.DATA_DIR, own
         flat = data_dir / file.name
         if flat.is_file() and not _belongs_to_another(dataset, file, flat):
             return Place.DATA_DIR, flat
     cached = data_cache(dataset) / file.name
-    return (Place.CACHE, cached) if cached.is_file() else (Place.ABSENT, None)
+    if cached.is_file():
+        return Place.CACHE, cached
+    return (Place.ABSENT if dataset.packing is None else Place.UNOFFERED), None
 
 
 def _belongs_to_another(dataset: DataSet, file: File, path: Path) -> bool:
@@ -124,9 +128,17 @@ def _from_cache(dataset: DataSet, file: File, progress: Progress | None) -> Path
             needed = ", ".join(each.name for each in dataset.files)
             raise DataError(
                 f"{dataset.name}: {error}\n"
-                f"Try again later, or get the files elsewhere and name their folder with --data-dir DIR, "
-                f"as DIR/{dataset.name}/FILE or DIR/FILE. Needed: {needed}."
+                f"{_way_out(dataset, file)} and name their folder with --data-dir DIR, "
+                f"as DIR/{dataset.data_dir_folder}/FILE or DIR/FILE. Needed: {needed}."
             ) from error
+
+
+def _way_out(dataset: DataSet, file: File) -> str:
+    if dataset.packing is None:
+        return "Try again later, or get the files elsewhere"
+    folder, origin = dataset.packing
+    command = PACK.format(folder=folder, file=file.name)
+    return f"Get the folder {folder}/ {origin}, pack it with\n  {command}\n"
 
 
 def check(dataset: DataSet, data_dir: Path | None = None) -> list[Finding]:
