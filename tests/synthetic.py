@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.score.pictures import EXAMPLES, Kept, Kind, path_of
+
 Record = dict[str, Any]
 MIB = 2**20
 FINGERPRINT = "f" * 64
@@ -253,3 +255,67 @@ def _learning(random: np.random.Generator, seed: int) -> Record:
         "test": {"loss": 0.1, "accuracy": float(accuracy[-1])},
         "seconds": 3.0,
     }
+
+
+def pictures(
+    run: Path,
+    kind: Kind,
+    contenders: tuple[str, ...],
+    workload: str = "mlp",
+    *,
+    noisy: bool = False,
+    code: int | None = None,
+) -> None:
+    """Pictures of discs and squares in a run, each contender a little wrong in its own way."""
+    count, size = EXAMPLES[kind], 32 if kind in ("masks", "detections") else 8
+    images, truth, boxes = _scenes(count, size, 3 if kind in ("masks", "detections") else 1)
+    for place, contender in enumerate(contenders):
+        random = np.random.default_rng(place + 1)
+        arrays = {"images": _bytes(images)}
+        if kind == "masks":
+            edge = np.roll(truth, place % 3, axis=1) & (random.uniform(size=truth.shape) > 0.02)
+            arrays |= {"truth": truth, "found": edge}
+        elif kind == "detections":
+            found = boxes[random.uniform(size=len(boxes)) > 0.15].copy()
+            found[:, 3:] += random.normal(0, 0.02, found[:, 3:].shape)
+            found[:, 2] = random.uniform(0.3, 1, len(found))
+            arrays |= {"truth": boxes, "found": found}
+        else:
+            arrays["found"] = _bytes(images * 0.8 + random.uniform(0, 0.25, images.shape))
+        if noisy:
+            arrays["noisy"] = _bytes(images + np.random.default_rng(0).normal(0, 0.3, images.shape))
+        if code is not None:
+            labels = np.arange(300) % 10
+            turned = np.stack([np.cos(labels + place), np.sin(labels + place)], 1) * (1 + labels[:, None] / 9)
+            points = (turned + random.normal(0, 0.15, turned.shape)).astype(np.float32)
+            components = (turned + np.random.default_rng(0).normal(0, 0.5, turned.shape)).astype(np.float32)
+            arrays |= {"labels": labels, "code": points, "components": components}
+            arrays["code_size"] = np.array(code)
+        names = ("disc", "square") if kind == "detections" else tuple("0123456789")
+        Kept(kind, 0, names, arrays).write(path_of(run, workload, contender))
+
+
+def _bytes(images: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (np.clip(images, 0, 1) * 255).astype(np.uint8)
+    return found
+
+
+def _scenes(count: int, size: int, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images (count, size, size, channels), masks of what is in them, and its boxes."""
+    random = np.random.default_rng(0)
+    images = random.uniform(0.05, 0.25, (count, size, size, channels))
+    masks = np.zeros((count, size, size), bool)
+    boxes = []
+    rows, columns = np.mgrid[:size, :size] / size
+    for image in range(count):
+        for _ in range(random.integers(1, 4)):
+            label = int(random.integers(2))
+            x, y = random.uniform(0.25, 0.75, 2)
+            radius = random.uniform(0.1, 0.2)
+            distance = (
+                np.hypot(rows - y, columns - x) if label == 0 else np.maximum(abs(rows - y), abs(columns - x))
+            )
+            masks[image] |= distance < radius
+            images[image][distance < radius] = random.uniform(0.4, 1, channels)
+            boxes.append([image, label, 1, x - radius, y - radius, x + radius, y + radius])
+    return images, masks, np.array(boxes, np.float32)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, get_args
 
 import matplotlib.image
 import pytest
@@ -20,6 +22,7 @@ from harness.report.console import print_summary
 from harness.report.markdown import table, update_readme
 from harness.report.numbers import decimals, scientific, significant
 from harness.report.palette import looks
+from harness.score.pictures import Kind, path_of
 from tests import synthetic
 from tests.synthetic import good, measure, memory, verify
 
@@ -167,6 +170,90 @@ def test_several_runs_share_a_page_and_keep_their_figures_apart(tmp_path: Path) 
     assert {"first-mlp-step-time.png", "second-mlp-step-time.png"} <= {
         file.name for file in (output / "figures").iterdir()
     }
+
+
+PICTURED = ("alpha", "beta:compile", "beta", "gamma", "delta", "kappa", "omega", "zeta")
+
+
+def pictured(folder: Path, kind: Kind, contenders: tuple[str, ...] = PICTURED, **about: Any) -> Page:
+    """The page of a run with pictures of one kind."""
+    records = [record for contender in contenders for record in good(contender)]
+    records += [measure("alpha", block=5, seed=0, accuracy=0.75)]
+    run = synthetic.write(folder / "run", records, contenders=list(contenders))
+    synthetic.pictures(run, kind, contenders, **about)
+    return Page(write([load(run)], folder / "out").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_pictures_are_in_the_page_and_beside_its_twin(tmp_path: Path, kind: Kind) -> None:
+    page = pictured(tmp_path, kind)
+    (alternative,) = (text for text in page.alternatives if "images" in text)
+    assert ": alpha" in alternative
+    assert "Accuracy 0.750" in alternative
+    twin = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert f"![{alternative}](figures/mlp-{kind}.png)" in twin
+    assert matplotlib.image.imread(tmp_path / "out" / "figures" / f"mlp-{kind}.png").std() > 0.05
+    assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in page.references)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_pictures_show_one_contender_a_backend_and_its_default_mode(tmp_path: Path) -> None:
+    page = pictured(tmp_path, "reconstructions", noisy=True)
+    (alternative,) = (text for text in page.alternatives if "reconstructions" in text)
+    shown = [each.split()[0] for each in alternative.partition(": ")[2].split("; ")]
+    assert shown == ["alpha", "beta", "gamma", "delta", "kappa", "omega"]
+    assert "the run has those of 2 more" in page.text
+    assert "the noisy input that the model is given" in page.text
+
+
+def test_a_code_is_shown_beside_pca(tmp_path: Path) -> None:
+    page = pictured(tmp_path, "reconstructions", ("alpha", "beta"), code=5)
+    assert any(
+        "Codes of 300 test examples by class beside PCA's: alpha" in text for text in page.alternatives
+    )
+    assert "code of 5 numbers, in its own principal plane" in page.text
+    assert "the run has those of" not in page.text
+
+
+def test_a_damaged_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
+    run = small(tmp_path)
+    path = path_of(run.folder, "mlp", "alpha:fast")
+    path.parent.mkdir()
+    path.write_bytes(b"cut")
+    with pytest.raises(UsageError, match=r"mlp__alpha-fast\.npz cannot be read"):
+        write([run], tmp_path / "out")
+
+
+def judged_by(metric: str, folder: Path, records: list[dict[str, Any]], **about: Any) -> Path:
+    """A run whose workload has this first metric."""
+    synthetic.write(folder, records, **about)
+    meta = json.loads((folder / "run.json").read_text())
+    meta["workloads"]["mlp"]["metric"] = metric
+    (folder / "run.json").write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "reached"),
+    [("rmse", "RMSE", False), ("psnr", "PSNR", True), ("homemade", "Homemade", True)],
+)
+def test_a_metric_is_called_and_judged_as_the_registry_says(
+    tmp_path: Path, name: str, title: str, reached: bool
+) -> None:
+    learning = {"train": [], "validation": [], "test": {name: 30.0}}
+    records = [verify("alpha"), measure("alpha", seed=0, learning=learning), memory("alpha")]
+    run = load(judged_by(name, tmp_path / "run", records, target=20.0))
+    assert run.summary["target_reached"].tolist() == [reached]
+    unit = "dB, test" if name == "psnr" else "test"
+    assert f"{title} ({unit})" in table(run, "mlp")
+
+
+def test_of_a_metric_computed_at_the_end_the_curve_is_the_loss(tmp_path: Path) -> None:
+    validation = [{"epoch": epoch, "step": epoch, "loss": 1 / epoch} for epoch in (1, 2)]
+    learning = {"train": [], "validation": validation, "test": {"loss": 0.5, "map50": 0.4}}
+    records = [verify("alpha"), measure("alpha", seed=0, learning=learning), memory("alpha")]
+    page = Page(write([load(judged_by("map50", tmp_path / "run", records))], tmp_path / "out").read_text())
+    assert "Validation loss by epoch at seed 0; at the last: alpha 0.5000" in page.alternatives
 
 
 def test_a_run_where_everything_failed_still_has_a_page(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ import pandas as pd
 
 from harness.analyse import proof
 from harness.analyse.ranking import ranked
+from harness.spec.metrics import METRICS
 
 MIB = 2**20
 # From harmless to grave: a row shows the gravest status among its records.
 SEVERITY = ("ok", "unsupported", "diverged", "timeout", "out-of-memory", "crashed", "failed")
 NOT_RUN = "not run"
 _DURING = {"measure": "while measuring: ", "memory": "in the memory pass: "}
-LOWER_IS_BETTER = frozenset({"loss", "error", "mse", "mae", "perplexity"})
+LOWER_IS_BETTER = {"loss", *(name for name, metric in METRICS.items() if not metric.higher_is_better)}
 
 _PROCESS_NUMBERS = (
     "import_seconds",

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import score
 from harness.catalogue import Contender
 from harness.execute.local import Process, Worker, read_result, wait_any
 from harness.plan.jobs import Kind, PlannedJob
 from harness.plan.suite import ProtocolTable
 from harness.plan.workloads import Inputs, Workload
+from harness.score.case import Case, ScoreError
+from harness.score.pictures import path_of
 from harness.spec.codec import encode
 from harness.store import SCHEMA, Record, Store
 from harness.worker.job import SCHEMA as JOB_SCHEMA
@@ -112,9 +115,12 @@ class Run:
     def _process(self, job: PlannedJob, contender: Contender, interpreter: Path) -> Process:
         folder = self.store.work / "jobs"
         folder.mkdir(exist_ok=True)
-        stem = job.id.replace("/", "__").replace(":", "-")
+        stem = _stem(job)
         result = folder / f"{stem}.result.json"
         job_file = folder / f"{stem}.json"
+        outputs = self._outputs(job)
+        if outputs is not None:
+            outputs.parent.mkdir(exist_ok=True)
         write_json(job_file, encode(self._job(job, contender, result)))
         # Proofs do not warm the compile cache that the first measurement is to find cold.
         cache = (
@@ -137,6 +143,7 @@ class Run:
     def _job(self, job: PlannedJob, contender: Contender, result: Path) -> Job:
         ready = self.ready[job.workload]
         spec = ready.workload.spec
+        outputs = self._outputs(job)
         return Job(
             schema=JOB_SCHEMA,
             job=job.id,
@@ -146,7 +153,7 @@ class Run:
             device=self.device,
             threads=self.threads,
             program=spec.program,
-            batch_size=ready.workload.batch_size,
+            batch_size=ready.workload.proof_batch_size if job.kind == "verify" else ready.workload.batch_size,
             metrics=spec.metrics,
             data=ready.inputs.files(),
             weights=str(ready.inputs.weights(job.seed).resolve()),
@@ -162,9 +169,38 @@ class Run:
                 subnormals=self.protocol.subnormals,
             ),
             result=str(result.resolve()),
+            outputs=None if outputs is None else str(outputs.resolve()),
         )
 
+    def _outputs(self, job: PlannedJob) -> Path | None:
+        """Where the worker leaves the outputs for the test split, if somebody is to look at them."""
+        if not job.learn or not score.wanted(self.ready[job.workload].workload.spec):
+            return None
+        return self.store.work / "outputs" / f"{_stem(job)}.npz"
+
+    def _scored(self, job: PlannedJob, outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The outcome with the scores that the worker could not compute. Of the first block's outputs some
+        examples are kept. A score that cannot be had is a failure of the job.
+        """
+        outputs = self._outputs(job)
+        if outputs is None or outcome["status"] != "ok":
+            return outcome
+        ready = self.ready[job.workload]
+        spec = ready.workload.spec
+        classes = tuple(ready.inputs.data.meta["classes"])
+        try:
+            case = Case.read(spec, outputs, ready.inputs.files(), classes)
+            found = score.scores(case)
+            if job.block == 0:
+                score.keep(case, path_of(self.store.folder, job.workload, job.contender), job.seed)
+        except ScoreError as error:
+            return {**outcome, "status": "crashed", "reason": str(error)}
+        learning = outcome["measures"]["learning"]
+        learning = {**learning, "test": {**learning["test"], **found}}
+        return {**outcome, "measures": {**outcome["measures"], "learning": learning}}
+
     def _record(self, job: PlannedJob, started: str, outcome: Mapping[str, Any]) -> None:
+        outcome = self._scored(job, outcome)
         record: Record = {
             "schema": SCHEMA,
             "job": job.id,
@@ -193,6 +229,11 @@ class Run:
 def tidy(store: Store) -> None:
     """Remove what a finished run no longer needs and what is large: the frameworks' compile caches."""
     shutil.rmtree(store.work / "cache", ignore_errors=True)
+
+
+def _stem(job: PlannedJob) -> str:
+    """The job's name as that of a file."""
+    return job.id.replace("/", "__").replace(":", "-")
 
 
 def _without_worker(status: str, reason: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report.numbers import ABSENT, decimals, scientific, significant, span, whole
+from harness.spec.metrics import METRICS
 
 Row = dict[Hashable, Any]
 
@@ -173,10 +174,11 @@ STATUS = Column("status", "Status", "", lambda row: Cell(row["status"]), numeric
 
 def metric(name: str | None) -> Column:
     """The final metric's column, titled by its name."""
-    title = (name or "metric").capitalize()
-    return Column(
-        "metric", title, "test", _metric, "on the test data at the end of training: mean over seeds"
-    )
+    known = METRICS.get(name or "")
+    title = known.title if known else (name or "metric").capitalize()
+    unit = f"{known.unit}, test" if known and known.unit else "test"
+    when = "on the test data at the end of training: mean over seeds"
+    return Column("metric", title, unit, _metric, f"{known.definition}; {when}" if known else when)
 
 
 def full(name: str | None) -> tuple[Column, ...]:

@@ -15,13 +15,19 @@ from harness.analyse.run import Run
 from harness.report.drawing import LOG_BEYOND, WIDTH_INCHES, Drawing
 from harness.report.numbers import significant
 from harness.report.palette import Look
+from harness.spec.metrics import METRICS
 
 _WIDEST, _NARROWEST = 6.0, 1.1
 
 
 def draw(run: Run, workload: str, looks: Mapping[str, Look]) -> Iterator[Drawing]:
-    """The training loss with its deviations, and the validation metric, at one seed."""
+    """The training loss with its deviations, and the validation metric, at one seed.
+
+    Of a metric that is computed at the end alone there is no curve: then it is the loss.
+    """
     metric = str(run.meta["workloads"][workload].get("metric"))
+    if metric in METRICS and METRICS[metric].compute is None:
+        metric = "loss"
     found = learning(run.curves, workload, metric)
     if not found.train.empty:
         yield _training(found, looks)

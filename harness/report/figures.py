@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from harness.analyse.run import Run
-from harness.report import curves
+from harness.report import curves, pictures
 from harness.report.drawing import LOG_BEYOND, WIDTH_INCHES, Drawing
 from harness.report.numbers import significant
 from harness.report.palette import BUILDING, FIRST_STEP, IMPORTING, INK, MUTED, PAPER, Look
@@ -37,6 +37,7 @@ def draw(run: Run, workload: str, looks: Mapping[str, Look]) -> Iterator[Drawing
             yield from _time_account(ranked)
             yield from _memory(ranked, looks)
         yield from curves.draw(run, workload, looks)
+        yield from pictures.draw(run, workload)
 
 
 def _rows(count: int, extra_inches: float = 0.75) -> tuple[Figure, Axes]:

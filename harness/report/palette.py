@@ -30,9 +30,17 @@ class Look:
     dash: str | tuple[int, tuple[int, ...]]
 
 
+COLOURS = len(_COLOURS)
+
+
+def colour(place: int) -> str:
+    """The colour number `place`, from the first again after the last."""
+    return _COLOURS[place % len(_COLOURS)]
+
+
 def looks(contenders: Iterable[str]) -> dict[str, Look]:
     """Each contender's look, from its place among the sorted names alone."""
     return {
-        name: Look(_COLOURS[place % len(_COLOURS)], _DASHES[place // len(_COLOURS) % len(_DASHES)])
+        name: Look(colour(place), _DASHES[place // len(_COLOURS) % len(_DASHES)])
         for place, name in enumerate(sorted(set(contenders)))
     }

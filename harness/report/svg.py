@@ -40,6 +40,8 @@ STYLE: dict[str, Any] = {
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
 }
+RASTER_DPI = 200
+"""Of what is no vector in an SVG: clouds of points."""
 _THEMED = {
     INK: "currentColor",
     MUTED: "var(--muted)",
@@ -52,10 +54,12 @@ def inline(figure: Figure, name: str, description: str) -> str:
     """The figure as an `<svg>` element: themed, scaled to its container, its ids made unique by `name`."""
     stream = io.StringIO()
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
+        figure.savefig(stream, format="svg", dpi=RASTER_DPI, metadata={"Date": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # An image's id follows from its pixels and is referred to by nothing: equal images would share it.
+    text = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", text)
     text = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', text)
     text = re.sub(r'xlink:href="#([^"]*)"', rf'href="#{name}-\1"', text)
     text = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", text)

@@ -5,9 +5,10 @@
      "program": {...}, "batch_size": 32, "metrics": ["accuracy"],
      "data": {"train": {"x": "train_x.npy", ...}, "validation": {...}, "test": {...}},
      "weights": "weights.npz", "order": "order.npy", "proof": "proof",
-     "protocol": {...}, "result": "result.json"}
+     "protocol": {...}, "result": "result.json", "outputs": "outputs.npz"}
 
 Paths are absolute. `order` is int32 (epochs, steps, batch); `proof` a folder (see `harness.worker.verify`).
+At `outputs`, unless it is null, a job that trains leaves the outputs for the test split at the end, by name.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Job:
     proof: str
     protocol: Protocol
     result: str
+    outputs: str | None = None
 
     @staticmethod
     def read(path: Path) -> Job:

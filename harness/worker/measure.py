@@ -7,12 +7,13 @@ once at its end, and its time stored as it is; nothing is averaged here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from harness.spec.metrics import METRICS
+from harness.spec import metrics
 from harness.spec.program import Program
 from harness.spec.reference import Batch
 from harness.spec.tape import Array
@@ -32,7 +33,7 @@ def measure(job: Job, build: Any) -> dict[str, Any]:
     start = perf_counter()
     built: Built = build(job.program, job.setting())
     built.load(job.initial())
-    train = built.place(job.arrays("train"))
+    train = _placed(job, built, "train")
     built.wait()
     build_seconds = perf_counter() - start
 
@@ -56,10 +57,16 @@ def exercise(job: Job, build: Any, steps: int) -> Built:
     """What the memory pass runs: build, `steps` training steps and one evaluation."""
     built: Built = build(job.program, job.setting())
     built.load(job.initial())
-    train = built.place(job.arrays("train"))
+    train = _placed(job, built, "train")
     _block(built, train, _endless(job.epochs()), steps)
     Evaluation(job, built, "test").outputs()
     return built
+
+
+def _placed(job: Job, built: Built, split: str) -> Any:
+    """A split's arrays that the program reads; what only metrics need stays on the host."""
+    arrays = job.arrays(split)
+    return built.place({name: arrays[name] for name in job.program.arrays})
 
 
 def _endless(epochs: np.ndarray) -> Iterator[np.ndarray]:
@@ -114,18 +121,18 @@ class Evaluation:
         batch = min(EVALUATION_BATCH, self.examples)
         order = np.zeros((-(-self.examples // batch), batch), np.int32)
         order.reshape(-1)[: self.examples] = np.arange(self.examples)
-        self.staged = built.stage(built.place(self.arrays), order)
+        self.staged = built.stage(_placed(job, built, split), order)
 
     def outputs(self) -> Tensors:
-        """The program's outputs for the split, each (examples, *shape)."""
-        return {name: output[: self.examples] for name, output in self.built.evaluate(self.staged).items()}
+        """The program's outputs for the split in its order, each (examples, *shape)."""
+        found = self.built.evaluate(self.staged)
+        return {name: found[name][: self.examples] for name in self.job.program.outputs}
 
-    def scores(self) -> dict[str, float]:
-        """The loss (every update's terms on the evaluated outputs, in float64) and each metric."""
-        outputs = self.outputs()
+    def scores(self, outputs: Tensors) -> dict[str, float]:
+        """Of the split's outputs: the loss (every update's terms, in float64) and each metric in NumPy."""
         if not all(np.all(np.isfinite(output)) for output in outputs.values()):
             raise Diverged("the outputs are not finite numbers")
-        scores = {name: METRICS[name].compute(outputs, self.arrays) for name in self.job.metrics}
+        scores = metrics.compute(self.job.metrics, outputs, self.arrays)
         loss = evaluation_loss(self.job.program, outputs, self.arrays)
         return scores if loss is None else {"loss": loss, **scores}
 
@@ -157,7 +164,7 @@ def _evaluate_passes(job: Job, evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any]:
     """Train by the recipe from the initial weights: the curve, the validation after each epoch, the test at
-    the end. `seconds` is the time spent in training alone.
+    the end, whose outputs are left at the job's `outputs`. `seconds` is the time spent in training alone.
 
     Raises Diverged at the first loss that is not finite.
     """
@@ -179,5 +186,11 @@ def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any
                 raise Diverged(f"the training loss is {loss} by step {step} of epoch {epoch}")
             curve.append({"step": step, "loss": loss})
         if validation is not None:
-            validations.append({"epoch": epoch, "step": step, **validation.scores()})
-    return {"train": curve, "validation": validations, "test": test.scores(), "seconds": seconds}
+            validations.append({"epoch": epoch, "step": step, **validation.scores(validation.outputs())})
+    outputs = test.outputs()
+    scores = test.scores(outputs)
+    if job.outputs is not None:
+        with Path(job.outputs).open("wb") as file:
+            # Before NumPy 2.1 `allow_pickle` would be one more array.
+            np.savez(file, **outputs)  # type: ignore[arg-type]
+    return {"train": curve, "validation": validations, "test": scores, "seconds": seconds}
