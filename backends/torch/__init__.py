@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.spec.program import Program
+from harness.spec.program import Program, Update
 from harness.worker.protocol import Built, Setting, Tensors
 
-from .layers import Graph
+from .graph import Graph
 from .modules import Modules
-from .optimizers import optimizer_of
+from .optimizers import clip, optimizer_of
 
 VARIABLES = ("TORCH", "PYTORCH_", "ATEN_")
 
@@ -127,10 +127,14 @@ class TorchProgram(Built):
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        return [
-            optimizer_of(update.optimizer, [self.slots[name][0] for name in self.program.moved(update)])
-            for update in self.program.updates
-        ]
+        return [self._optimizer(update) for update in self.program.updates]
+
+    def _optimizer(self, update: Update) -> torch.optim.Optimizer:
+        moved = [self.slots[name][0] for name in self.program.moved(update)]
+        optimizer = optimizer_of(update.optimizer, moved)
+        if update.clip_norm is not None:
+            clip(optimizer, update.clip_norm)
+        return optimizer
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
