@@ -16,7 +16,7 @@ from harness.worker.protocol import Built, Setting, Tensors
 
 from .layers import Models
 from .losses import loss_of, penalty_of
-from .optimizers import optimizer_of
+from .optimizers import clipped, optimizer_of
 
 Arrays = dict[str, Any]
 """Native arrays by name."""
@@ -58,7 +58,9 @@ class JaxProgram(Built):
         self.models = Models(program.models, setting.batch_size)
         self.moved = [program.moved(update) for update in program.updates]
         self.losses = [self._loss_function(update) for update in program.updates]
-        self.optimizers = [optimizer_of(update.optimizer) for update in program.updates]
+        self.optimizers = [
+            clipped(optimizer_of(update.optimizer), update.clip_norm) for update in program.updates
+        ]
         self.step = jax.jit(self._step, donate_argnums=(0, 1))
         self.predict = jax.jit(self._predict)
         self.state: Arrays = {}

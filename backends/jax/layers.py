@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from harness.spec import layers as spec
@@ -22,6 +25,23 @@ from harness.worker.protocol import Layout, Unsupported
 Arrays = dict[str, Any]
 Path = tuple[str | int, ...]
 CallModel = Callable[..., tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Depthwise(Layout):
+    """The spec's kernel (height, width, channels, multiplier) as the grouped convolution's
+    (height, width, 1, channels * multiplier): the same numbers in the same order.
+    """
+
+    multiplier: int = 1
+
+    def to_native(self, tensor: np.ndarray) -> np.ndarray:
+        """From the spec's layout."""
+        return tensor.reshape(*tensor.shape[:2], 1, -1)
+
+    def to_canonical(self, tensor: np.ndarray) -> np.ndarray:
+        """Back to the spec's layout."""
+        return tensor.reshape(*tensor.shape[:2], -1, self.multiplier)
 
 
 @dataclass(frozen=True)
@@ -36,7 +56,9 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Place:
-    """What a lowering may ask about the layer's place: the example's shape, and the training batch."""
+    """What a lowering may ask about the layer's place: the shape of an example of its first input, and the
+    training batch.
+    """
 
     shape: spec.Shape
     batch_size: int
@@ -88,7 +110,7 @@ class Models:
 
     def fresh_counts(self) -> Arrays:
         """The counters of the random streams at their start."""
-        return {name: jax.numpy.zeros(count.shape, count.dtype) for name, count in self.counts.items()}
+        return {name: jnp.zeros(count.shape, count.dtype) for name, count in self.counts.items()}
 
     def training(self, state: Arrays) -> tuple[CallModel, Callable[[], Arrays]]:
         """How to call a model in training, and what to ask afterwards for the tensors that this changed."""
@@ -159,6 +181,48 @@ def _(layer: spec.Conv2D, place: Place) -> Lowered:
 
 
 @lower.register
+def _(layer: spec.DepthwiseConv2D, place: Place) -> Lowered:
+    channels = place.shape[2]
+    bias = {"bias": ("bias", Layout())} if layer.bias else {}
+    return Lowered(
+        lambda rngs: nnx.Conv(
+            channels,
+            channels * layer.multiplier,
+            layer.size,
+            layer.strides,
+            padding=layer.pads(place.shape),
+            feature_group_count=channels,
+            use_bias=layer.bias,
+            rngs=rngs,
+        ),
+        {"kernel": ("kernel", Depthwise(multiplier=layer.multiplier)), **bias},
+    )
+
+
+@lower.register
+def _(layer: spec.Conv2DTranspose, place: Place) -> Lowered:
+    # These pads are of the convolution over the spread input: size - 1 on every side crops nothing.
+    pads = tuple(
+        (size - 1 - before, size - 1 - after)
+        for size, (before, after) in zip(layer.size, layer.crops(), strict=True)
+    )
+    bias = {"bias": ("bias", Layout())} if layer.bias else {}
+    return Lowered(
+        lambda rngs: nnx.ConvTranspose(
+            place.shape[2],
+            layer.filters,
+            layer.size,
+            layer.strides,
+            padding=pads,
+            use_bias=layer.bias,
+            transpose_kernel=True,
+            rngs=rngs,
+        ),
+        {"kernel": ("kernel", Layout()), **bias},
+    )
+
+
+@lower.register
 def _(layer: spec.MaxPool2D, place: Place) -> Lowered:
     return _function(
         functools.partial(
@@ -178,6 +242,17 @@ def _(layer: spec.AvgPool2D, place: Place) -> Lowered:
             count_include_pad=False,
         )
     )
+
+
+@lower.register
+def _(layer: spec.GlobalAvgPool2D, place: Place) -> Lowered:
+    return _function(lambda x: x.mean((1, 2)))
+
+
+@lower.register
+def _(layer: spec.Upsample2D, place: Place) -> Lowered:
+    rows, columns = layer.size
+    return _function(lambda x: x.repeat(rows, 1).repeat(columns, 2))
 
 
 @lower.register
@@ -206,6 +281,16 @@ def _(layer: spec.BatchNorm, place: Place) -> Lowered:
 
 
 @lower.register
+def _(layer: spec.LayerNorm, place: Place) -> Lowered:
+    return Lowered(
+        lambda rngs: nnx.LayerNorm(
+            place.shape[-1], epsilon=layer.epsilon, use_fast_variance=False, rngs=rngs
+        ),
+        {"scale": ("scale", Layout()), "shift": ("bias", Layout())},
+    )
+
+
+@lower.register
 def _(layer: spec.Dropout, place: Place) -> Lowered:
     return Lowered(lambda rngs: nnx.Dropout(layer.rate, rngs=rngs))
 
@@ -216,8 +301,34 @@ def _(layer: spec.Flatten, place: Place) -> Lowered:
 
 
 @lower.register
+def _(layer: spec.Reshape, place: Place) -> Lowered:
+    return _function(lambda x: x.reshape(len(x), *layer.shape))
+
+
+@lower.register
+def _(layer: spec.Add, place: Place) -> Lowered:
+    return _function(lambda *inputs: functools.reduce(operator.add, inputs))
+
+
+@lower.register
+def _(layer: spec.Concatenate, place: Place) -> Lowered:
+    return _function(lambda *inputs: jnp.concatenate(inputs, -1))
+
+
+@lower.register
 def _(layer: spec.ReLU, place: Place) -> Lowered:
     return _function(nnx.relu)
+
+
+@lower.register
+def _(layer: spec.LeakyReLU, place: Place) -> Lowered:
+    # nnx.leaky_relu has gradient one at zero, the spec the slope.
+    return _function(lambda x: jnp.where(x > 0, x, layer.slope * x))
+
+
+@lower.register
+def _(layer: spec.GELU, place: Place) -> Lowered:
+    return _function(functools.partial(nnx.gelu, approximate=layer.form == "tanh"))
 
 
 @lower.register

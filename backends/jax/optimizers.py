@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 from harness.spec import optimizers as spec
 from harness.spec.codec import name_of
+from harness.spec.schedules import LearningRate, Schedule, rate_at
 from harness.worker.protocol import Unsupported
 
 
@@ -19,12 +22,33 @@ def optimizer_of(optimizer: spec.Optimizer) -> optax.GradientTransformation:
 
 @optimizer_of.register
 def _(optimizer: spec.SGD) -> optax.GradientTransformation:
-    return optax.sgd(optimizer.learning_rate, optimizer.momentum or None)
+    return optax.sgd(_rate(optimizer.learning_rate), optimizer.momentum or None)
 
 
 @optimizer_of.register
 def _(optimizer: spec.Adam) -> optax.GradientTransformation:
+    rate = _rate(optimizer.learning_rate)
     numbers = {"b1": optimizer.beta1, "b2": optimizer.beta2, "eps": optimizer.epsilon}
     if not optimizer.weight_decay:
-        return optax.adam(optimizer.learning_rate, **numbers)
-    return optax.adamw(optimizer.learning_rate, **numbers, weight_decay=optimizer.weight_decay)
+        return optax.adam(rate, **numbers)
+    return optax.adamw(rate, **numbers, weight_decay=optimizer.weight_decay)
+
+
+@optimizer_of.register
+def _(optimizer: spec.RMSProp) -> optax.GradientTransformation:
+    rate = _rate(optimizer.learning_rate)
+    return optax.rmsprop(rate, decay=optimizer.rho, eps=optimizer.epsilon, eps_in_sqrt=True)
+
+
+def clipped(optimizer: optax.GradientTransformation, clip_norm: float | None) -> optax.GradientTransformation:
+    """The optimizer behind a scaling of all gradients together, where there is a `clip_norm`."""
+    return optimizer if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
+
+
+def _rate(learning_rate: LearningRate) -> Any:
+    """A number, or a function of Optax's count of steps done. The count is an int32, and JAX would divide it
+    in float32; as `float` it has the precision of the program.
+    """
+    if not isinstance(learning_rate, Schedule):
+        return learning_rate
+    return lambda count: rate_at(learning_rate, count.astype(float), jnp)
