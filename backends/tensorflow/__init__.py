@@ -217,6 +217,9 @@ class TensorFlowProgram(Built):
         losses = []
         for number, optimizer in enumerate(self.optimizers):
             loss, found = self._gradients(number, batch)
+            clip_norm = self.program.updates[number].clip_norm
+            if clip_norm is not None:
+                found, _ = tf.clip_by_global_norm(found, clip_norm)
             optimizer.step(found)
             losses.append(loss)
         return tf.add_n(losses)

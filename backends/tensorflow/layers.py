@@ -1,12 +1,13 @@
 """Each layer of the spec in TensorFlow's own ops.
 
-TensorFlow keeps every tensor in the spec's layout: images (N, H, W, C), kernels (H, W, C, filters) and
-(features, units).
+TensorFlow keeps every tensor in the spec's layout: images (N, H, W, C), kernels (H, W, C, filters), of a
+depthwise convolution (H, W, C, multiplier), of a transposed one (H, W, filters, C), and (features, units).
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,8 @@ class Graph(tf.Module):
 
 
 @functools.singledispatch
-def lower(layer: spec.Layer, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
-    """A layer's output for `x` (batch, *shape)."""
+def lower(layer: spec.Layer, variables: Variables, this: Pass, *inputs: tf.Tensor) -> tf.Tensor:
+    """A layer's output for `inputs`, each (batch, *shape)."""
     raise Unsupported(f"the tensorflow backend has no lowering for the layer {name_of(layer)!r}")
 
 
@@ -67,6 +68,28 @@ def _(layer: spec.Dense, variables: Variables, this: Pass, x: tf.Tensor) -> tf.T
 @lower.register
 def _(layer: spec.Conv2D, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
     y = tf.nn.conv2d(x, variables["kernel"], layer.strides, _padding(layer, x))
+    return tf.nn.bias_add(y, variables["bias"]) if layer.bias else y
+
+
+@lower.register
+def _(layer: spec.DepthwiseConv2D, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
+    if len(set(layer.strides)) > 1 and not this.compiled:
+        raise Unsupported(
+            f"tf.nn.depthwise_conv2d with strides {list(layer.strides)}, TensorFlow {tf.__version__}: "
+            "Current implementation only supports equal length strides in the row and column dimensions."
+        )
+    padding = _padding(layer, x)
+    if not isinstance(padding, str):
+        # Grappler ends the process on explicit pads: "Invalid index from the dimension: 1, 0, H".
+        x, padding = tf.pad(x, padding), "VALID"
+    y = tf.nn.depthwise_conv2d(x, variables["kernel"], (1, *layer.strides, 1), padding)
+    return tf.nn.bias_add(y, variables["bias"]) if layer.bias else y
+
+
+@lower.register
+def _(layer: spec.Conv2DTranspose, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
+    shape = (x.shape[0], *layer.output_shape(tuple(x.shape[1:])))
+    y = tf.nn.conv2d_transpose(x, variables["kernel"], shape, layer.strides, layer.padding.upper())
     return tf.nn.bias_add(y, variables["bias"]) if layer.bias else y
 
 
@@ -91,6 +114,21 @@ def _(layer: spec.AvgPool2D, variables: Variables, this: Pass, x: tf.Tensor) -> 
 
 
 @lower.register
+def _(layer: spec.GlobalAvgPool2D, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(x, (1, 2))
+
+
+@lower.register
+def _(layer: spec.Upsample2D, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
+    (n, h, w, c), (high, wide) = x.shape, layer.size
+    if not this.compiled:
+        return tf.image.resize(x, (h * high, w * wide), tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+    # "No registered 'ResizeNearestNeighborGrad' OpKernel for XLA_CPU_JIT devices"
+    repeated = tf.broadcast_to(x[:, :, None, :, None, :], (n, h, high, w, wide, c))
+    return tf.reshape(repeated, (n, h * high, w * wide, c))
+
+
+@lower.register
 def _(layer: spec.BatchNorm, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
     scale, shift = variables["scale"], variables["shift"]
     running_mean, running_variance = variables["running_mean"], variables["running_variance"]
@@ -108,6 +146,13 @@ def _(layer: spec.BatchNorm, variables: Variables, this: Pass, x: tf.Tensor) -> 
 
 
 @lower.register
+def _(layer: spec.LayerNorm, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
+    deviation = x - tf.reduce_mean(x, -1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(deviation), -1, keepdims=True)
+    return deviation * tf.math.rsqrt(variance + layer.epsilon) * variables["scale"] + variables["shift"]
+
+
+@lower.register
 def _(layer: spec.Dropout, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
     return tf.nn.dropout(x, layer.rate) if this.training else x
 
@@ -118,8 +163,40 @@ def _(layer: spec.Flatten, variables: Variables, this: Pass, x: tf.Tensor) -> tf
 
 
 @lower.register
+def _(layer: spec.Reshape, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, (x.shape[0], *layer.shape))
+
+
+@lower.register
+def _(layer: spec.Add, variables: Variables, this: Pass, *inputs: tf.Tensor) -> tf.Tensor:
+    return tf.math.add_n(inputs)
+
+
+@lower.register
+def _(layer: spec.Concatenate, variables: Variables, this: Pass, *inputs: tf.Tensor) -> tf.Tensor:
+    return tf.concat(inputs, -1)
+
+
+@lower.register
 def _(layer: spec.ReLU, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(x)
+
+
+@lower.register
+def _(layer: spec.LeakyReLU, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
+    if x.dtype == tf.float32:
+        return tf.nn.leaky_relu(x, layer.slope)
+    # Its slope is a float32 attribute. Of equal arguments `maximum` gives the gradient to the first.
+    return tf.math.maximum(x * layer.slope, x)
+
+
+@lower.register
+def _(layer: spec.GELU, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
+    # `tf.nn.gelu` casts its constants from float32, in float64 too.
+    if layer.form == "exact":
+        return x * (0.5 + 0.5 * tf.math.erf(x * math.sqrt(0.5)))
+    root = math.sqrt(2 / math.pi)
+    return x * (0.5 + 0.5 * tf.math.tanh(root * (x + 0.044715 * tf.math.pow(x, 3))))
 
 
 @lower.register
@@ -137,7 +214,9 @@ def _(layer: spec.Softmax, variables: Variables, this: Pass, x: tf.Tensor) -> tf
     return tf.nn.softmax(x)
 
 
-def _padding(layer: spec.Conv2D | spec.MaxPool2D | spec.AvgPool2D, x: tf.Tensor) -> Any:
+def _padding(
+    layer: spec.Conv2D | spec.DepthwiseConv2D | spec.MaxPool2D | spec.AvgPool2D, x: tf.Tensor
+) -> Any:
     """VALID and SAME mean what they mean in the spec; explicit pads are one pair for each axis."""
     if isinstance(layer.padding, str):
         return layer.padding.upper()
