@@ -10,14 +10,16 @@ import keras
 import numpy as np
 from keras.src.backend.common import dtypes
 
+from harness.spec.model import Input
 from harness.spec.program import Program, run_calls
 from harness.worker.protocol import Built, Setting, Tensors, Unsupported
 
-from .expressible import inputs_of, only_update
+from .expressible import compiles, read, used
 from .framework import framework
-from .layers import Graph
-from .losses import loss_of, regularizer_of
+from .layers import Graph, Slot
+from .losses import joined, loss_of, regularizer_of
 from .optimizers import optimizer_of
+from .updates import Optimizers, plain
 
 VARIABLES = (
     "KERAS_",
@@ -52,64 +54,95 @@ def build(program: Program, setting: Setting) -> Built:
 
 @dataclass(frozen=True)
 class Staged:
-    """Batches to come: what `fit` is given, and where it came from."""
+    """Batches to come: what `fit` and `predict` are given, and where it came from."""
 
     arrays: Mapping[str, np.ndarray]
     order: np.ndarray
     batches: dict[str, Any]
+    inputs: dict[str, Any]
 
 
 class KerasProgram(Built):
-    """One functional model that `fit` trains, and one over the same layers for `predict`."""
+    """A model that `fit` trains, and one over the same layers for `predict`.
+
+    The first is a functional model with a compiled loss where `compile` has words for the program, and one
+    with a training step of its own where it has not.
+    """
 
     def __init__(self, program: Program, setting: Setting) -> None:
         self.program = program
         self.dtype = np.dtype(setting.precision)
-        update = only_update(program)
-        graphs = {
-            name: Graph(model, setting.batch_size, regularizer_of(update.penalties))
-            for name, model in program.models.items()
+        self.compiled = compiles(program)
+        # A training step of our own adds the penalties itself.
+        regularizer = regularizer_of(program.updates[0].penalties) if self.compiled else None
+        self.graphs = {
+            name: Graph(model, setting.batch_size, regularizer) for name, model in program.models.items()
         }
-        inputs = {
-            name: keras.Input(given.shape, dtype="int32" if given.dtype == "int" else None)
-            for name, given in inputs_of(program).items()
-        }
-        self.names = list(inputs)
-        self.targets = [term.inputs[1] for term in update.terms]
-        trained, predicted = (
-            run_calls(calls, inputs, lambda name, *values: graphs[name](*values))
-            for calls in (update.calls, program.predict)
-        )
-        outputs = [trained[term.inputs[0]] for term in update.terms]
-        self.model = keras.Model(_plain([*inputs.values()]), _plain(outputs))
+        self.optimizers = [optimizer_of(update.optimizer, update.clip_norm) for update in program.updates]
+        inputs = _inputs(read(program, *program.predict))
+        outputs = run_calls(program.predict, inputs, self._call)
         self.predictor = keras.Model(
-            _plain([*inputs.values()]), _plain([predicted[name] for name in program.outputs])
+            plain([*inputs.values()]), plain([outputs[name] for name in program.outputs])
         )
-        self.slots = {
-            f"{name}/{tensor}": slot
-            for name, graph in graphs.items()
-            for tensor, slot in graph.slots().items()
-        }
+        self.predicted = list(inputs)
+        self.model: Any = (self._functional if self.compiled else self._alternating)(
+            steps_per_execution=STEPS_PER_EXECUTION.get(setting.mode, 1)
+        )
+
+    def _functional(self, **options: Any) -> keras.Model:
+        (update,) = self.program.updates
+        inputs = _inputs(read(self.program, *update.calls))
+        tensors = run_calls(update.calls, inputs, self._call)
+        outputs = [tensors[term.inputs[0]] for term in update.terms]
         losses = [
             loss_of(term.loss, output.shape[1:]) for term, output in zip(update.terms, outputs, strict=True)
         ]
         weights = [term.weight * weight for term, (_, weight) in zip(update.terms, losses, strict=True)]
-        self.model.compile(
-            optimizer_of(update.optimizer),
-            _plain([loss for loss, _ in losses]),
-            loss_weights=None if set(weights) == {1.0} else _plain(weights),
-            steps_per_execution=STEPS_PER_EXECUTION.get(setting.mode, 1),
+        self.trained = list(inputs)
+        self.slots = self._slots()
+        model = keras.Model(plain([*inputs.values()]), plain(outputs))
+        (optimizer,) = self.optimizers
+        model.compile(
+            optimizer,
+            plain([loss for loss, _ in losses]),
+            loss_weights=None if set(weights) == {1.0} else plain(weights),
+            **options,
         )
-        self.model.optimizer.build(self.model.trainable_variables)
+        optimizer.build(model.trainable_variables)
+        return model
+
+    def _alternating(self, **options: Any) -> keras.Model:
+        models = {}
+        for name, model in self.program.models.items():
+            given = [*_inputs(model.inputs).values()]
+            models[name] = keras.Model(plain(given), plain([*self.graphs[name](*given)]))
+        self.slots = self._slots()
+        variables = {name: variable for name, (variable, _) in self.slots.items()}
+        alternating = framework.Alternating(self.program, models, variables)
+        alternating.compile(Optimizers(self.optimizers), **options)
+        for move, optimizer in zip(alternating.moves, self.optimizers, strict=True):
+            optimizer.build(move.moved)
+        return alternating
+
+    def _call(self, name: str, *values: Any) -> tuple[Any, ...]:
+        return self.graphs[name](*values)
+
+    def _slots(self) -> dict[str, Slot]:
+        return {
+            f"{name}/{tensor}": slot
+            for name, graph in self.graphs.items()
+            for tensor, slot in graph.slots().items()
+        }
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Assign in place: the compiled train function stays."""
         for name, (variable, layout) in self.slots.items():
             variable.assign(layout.to_native(tensors[name]).astype(self.dtype))
-        optimizer = self.model.optimizer
-        for variable in optimizer.variables:
-            if variable is not optimizer.learning_rate:
-                variable.assign(np.zeros(variable.shape, variable.dtype))
+        for optimizer in self.optimizers:
+            rate = optimizer.learning_rate
+            for variable in optimizer.variables:
+                if variable is not rate:
+                    variable.assign(np.zeros(variable.shape, variable.dtype))
 
     def tensors(self) -> Tensors:
         """Every parameter and state in the spec's layout."""
@@ -127,7 +160,11 @@ class KerasProgram(Built):
 
     def stage(self, placed: dict[str, np.ndarray], order: np.ndarray) -> Staged:
         """The examples in their order, in the form that `fit` reads fastest."""
-        return Staged(placed, order, framework.batches(*self._gathered(placed, order), order.shape[1]))
+        batches = framework.batches(*self._gathered(placed, order), order.shape[1])
+        if self.compiled and self.predicted == self.trained:
+            return Staged(placed, order, batches, {key: v for key, v in batches.items() if key != "y"})
+        x = plain([placed[name][order.reshape(-1)] for name in self.predicted])
+        return Staged(placed, order, batches, framework.batches(x, None, order.shape[1]))
 
     def train(self, staged: Staged) -> float:
         """One epoch of `fit` over the staged batches."""
@@ -140,17 +177,22 @@ class KerasProgram(Built):
 
     def evaluate(self, staged: Staged) -> Tensors:
         """By `predict`."""
-        given = {name: value for name, value in staged.batches.items() if name != "y"}
-        outputs = self.predictor.predict(**given, verbose=0)
+        outputs = self.predictor.predict(**staged.inputs, verbose=0)
         return dict(zip(self.program.outputs, keras.tree.flatten(outputs), strict=True))
 
     def gradients(self, staged: Staged, update: int) -> tuple[float, Tensors]:
-        """By the framework's own autodiff of `model.compute_loss`. Running statistics are put back."""
+        """By the framework's own autodiff of the loss that `fit` uses. Running statistics are put back."""
+        x, y = self._gathered(staged.arrays, staged.order)
         before = [np.array(keras.ops.convert_to_numpy(v)) for v in self.model.non_trainable_variables]
-        loss, found = framework.gradients(self.model, *self._gathered(staged.arrays, staged.order))
+        if self.compiled:
+            variables = self.model.trainable_variables
+            loss, found = framework.gradients(self.model, x, y)
+        else:
+            variables = self.model.moves[update].moved
+            loss, found = self.model.gradients(self.model.moves[update], x)
         for variable, value in zip(self.model.non_trainable_variables, before, strict=True):
             variable.assign(value)
-        by_variable = dict(zip(map(id, self.model.trainable_variables), found, strict=True))
+        by_variable = dict(zip(map(id, variables), found, strict=True))
         return loss, {
             name: layout.to_canonical(by_variable[id(variable)])
             for name, (variable, layout) in self.slots.items()
@@ -159,7 +201,7 @@ class KerasProgram(Built):
 
     def wait(self) -> None:
         """As the framework waits."""
-        framework.wait(self.model)
+        framework.wait([*self.model.variables, *self.model.optimizer.variables])
 
     def device_peak_bytes(self) -> int | None:
         """As the framework counts."""
@@ -167,11 +209,18 @@ class KerasProgram(Built):
         return found
 
     def _gathered(self, arrays: Mapping[str, np.ndarray], order: np.ndarray) -> tuple[Any, Any]:
+        """The examples in their order as `fit` takes them: x and y, or by name for a step of our own."""
         examples = order.reshape(-1)
-        x, y = (_plain([arrays[name][examples] for name in names]) for names in (self.names, self.targets))
+        if not self.compiled:
+            return {name: arrays[name][examples] for name in used(self.program)}, None
+        x = plain([arrays[name][examples] for name in self.trained])
+        (update,) = self.program.updates
+        y = plain([joined([arrays[name][examples] for name in term.inputs[1:]]) for term in update.terms])
         return x, y
 
 
-def _plain(items: list[Any]) -> Any:
-    """A list of one as its only item, which is how Keras's users write it."""
-    return items[0] if len(items) == 1 else items
+def _inputs(given: Mapping[str, Input]) -> dict[str, keras.KerasTensor]:
+    return {
+        name: keras.Input(each.shape, dtype="int32" if each.dtype == "int" else None)
+        for name, each in given.items()
+    }

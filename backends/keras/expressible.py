@@ -1,40 +1,29 @@
-"""Which programs `compile` and `fit` can express, and the arrays that their model reads."""
+"""Which programs `compile` has words for."""
 
 from __future__ import annotations
 
-import keras
-
 from harness.spec.model import Input
-from harness.spec.program import Call, Program, Update
-from harness.worker.protocol import Unsupported
+from harness.spec.program import Call, Program
 
 
-def only_update(program: Program) -> Update:
-    """The program's update. Unsupported where `compile` has no words for it."""
+def compiles(program: Program) -> bool:
+    """Whether `compile` can say it: one optimizer, a loss for outputs against arrays of the batch, and every
+    model that is called is trained (a layer that is not trainable would run as in evaluation).
+    """
     if len(program.updates) != 1:
-        raise _unsupported(f"one loss and one optimizer; this program has {len(program.updates)} updates")
+        return False
     (update,) = program.updates
-    for term in update.terms:
-        if len(term.inputs) != 2 or term.inputs[0] in program.arrays or term.inputs[1] not in program.arrays:
-            raise _unsupported(f"losses of an output and an array of the batch, not of {list(term.inputs)}")
-    kept = sorted({call.model for call in update.calls} - set(update.moves))
-    if kept:
-        raise _unsupported(
-            f"models that are trained whole; this program calls {kept} in training and does not move it, "
-            "and a layer that is not trained runs as in evaluation"
-        )
-    return update
+    against_arrays = all(
+        term.inputs[0] not in program.arrays
+        and term.inputs[1:]
+        and all(name in program.arrays for name in term.inputs[1:])
+        for term in update.terms
+    )
+    return against_arrays and {call.model for call in update.calls} <= set(update.moves)
 
 
-def inputs_of(program: Program) -> dict[str, Input]:
-    """The arrays that the model reads, by name. Unsupported where evaluation reads others than training."""
-    read = [_read(program, calls) for calls in (program.updates[0].calls, program.predict)]
-    if read[0].keys() != read[1].keys():
-        raise _unsupported(f"one set of inputs; training reads {list(read[0])}, evaluation {list(read[1])}")
-    return read[0]
-
-
-def _read(program: Program, calls: tuple[Call, ...]) -> dict[str, Input]:
+def read(program: Program, *calls: Call) -> dict[str, Input]:
+    """The arrays of the batch that these calls read, by name."""
     return {
         name: given
         for call in calls
@@ -43,5 +32,9 @@ def _read(program: Program, calls: tuple[Call, ...]) -> dict[str, Input]:
     }
 
 
-def _unsupported(what: str) -> Unsupported:
-    return Unsupported(f"keras {keras.__version__}: Model.compile takes {what}")
+def used(program: Program) -> list[str]:
+    """The arrays of the batch that the updates take, as a model's input or in a loss."""
+    named: set[str] = set()
+    for update in program.updates:
+        named.update(*(call.inputs for call in update.calls), *(term.inputs for term in update.terms))
+    return [name for name in program.arrays if name in named]

@@ -1,6 +1,7 @@
 """Each layer of the spec as layers of `keras.layers`, channels last.
 
-Kernels, biases and statistics have the spec's own layout in Keras.
+Kernels, biases and statistics have the spec's own layout in Keras, those of depthwise and transposed
+convolutions too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,22 @@ ACTIVATIONS: dict[type[spec.Layer], str] = {
     spec.Tanh: "tanh",
     spec.Softmax: "softmax",
 }
+
+
+@functools.singledispatch
+def activation_of(layer: spec.Layer) -> Any:
+    """What Keras takes as `activation`; None for a layer that is none."""
+    return ACTIVATIONS.get(type(layer))
+
+
+@activation_of.register
+def _(layer: spec.LeakyReLU) -> Any:
+    return functools.partial(framework.leaky_relu, negative_slope=layer.slope)
+
+
+@activation_of.register
+def _(layer: spec.GELU) -> Any:
+    return functools.partial(framework.gelu, approximate=layer.form == "tanh")
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,7 @@ class Graph:
         uses = Counter([*model.outputs, *[name for node in model.nodes for name in node.inputs]])
         for node, incoming, _ in model.walk():
             before = self.lowered.get(node.inputs[0], Lowered())
-            activation = ACTIVATIONS.get(type(node.layer))
+            activation = activation_of(node.layer)
             if activation and uses[node.inputs[0]] == 1 and before.takes_activation:
                 before.layers[-1].activation = keras.activations.get(activation)
                 self.lowered[node.name] = Lowered()
@@ -76,9 +93,10 @@ class Graph:
         """The outputs for these inputs."""
 
         def apply(node: Any, *values: keras.KerasTensor) -> keras.KerasTensor:
+            x = values[0] if len(values) == 1 else [*values]
             for layer in self.lowered[node.name].layers:
-                values = (layer(*values),)
-            return values[0]
+                x = layer(x)
+            return x
 
         return self.model.evaluate(inputs, apply)
 
@@ -115,8 +133,45 @@ def _(layer: spec.Conv2D, place: Place) -> Lowered:
         use_bias=layer.bias,
         kernel_regularizer=place.regularizer,
     )
-    zeros = (keras.layers.ZeroPadding2D(before, data_format="channels_last"),) if before else ()
-    return Lowered((*zeros, native), _kernel_and_bias(layer.bias), takes_activation=True)
+    return Lowered((*_zeros(before), native), _kernel_and_bias(layer.bias), takes_activation=True)
+
+
+@lower.register
+def _(layer: spec.DepthwiseConv2D, place: Place) -> Lowered:
+    if keras.backend.backend() == "tensorflow" and layer.strides[0] != layer.strides[1]:
+        raise Unsupported(
+            f"keras {keras.__version__} on TensorFlow: DepthwiseConv2D with strides {list(layer.strides)} "
+            'raises in float64 "Current implementation only supports equal length strides in the row and '
+            'column dimensions", so that it cannot be proven'
+        )
+    before, padding = _padding(layer, place)
+    native = keras.layers.DepthwiseConv2D(
+        layer.size,
+        layer.strides,
+        padding,
+        layer.multiplier,
+        data_format="channels_last",
+        use_bias=layer.bias,
+        depthwise_regularizer=place.regularizer,
+    )
+    return Lowered((*_zeros(before), native), _kernel_and_bias(layer.bias), takes_activation=True)
+
+
+@lower.register
+def _(layer: spec.Conv2DTranspose, place: Place) -> Lowered:
+    # By default, Keras's "valid" fills the last stride with zeros where the kernel is smaller than it.
+    short = any(size < stride for size, stride in zip(layer.size, layer.strides, strict=True))
+    native = keras.layers.Conv2DTranspose(
+        layer.filters,
+        layer.size,
+        layer.strides,
+        layer.padding,
+        output_padding=(0, 0) if short else None,
+        data_format="channels_last",
+        use_bias=layer.bias,
+        kernel_regularizer=place.regularizer,
+    )
+    return Lowered((native,), _kernel_and_bias(layer.bias), takes_activation=True)
 
 
 @lower.register
@@ -139,6 +194,37 @@ def _(layer: spec.AvgPool2D, place: Place) -> Lowered:
     zeros = keras.layers.ZeroPadding2D(layer.pads(place.shape), data_format="channels_last")
     pool = keras.layers.AveragePooling2D(layer.size, layer.steps, "valid", data_format="channels_last")
     return Lowered((zeros, pool, Multiply(share)))
+
+
+@lower.register
+def _(layer: spec.GlobalAvgPool2D, place: Place) -> Lowered:
+    return Lowered((keras.layers.GlobalAveragePooling2D(data_format="channels_last"),))
+
+
+@lower.register
+def _(layer: spec.Upsample2D, place: Place) -> Lowered:
+    return Lowered((keras.layers.UpSampling2D(layer.size, "channels_last", "nearest"),))
+
+
+@lower.register
+def _(layer: spec.Add, place: Place) -> Lowered:
+    return Lowered((keras.layers.Add(),))
+
+
+@lower.register
+def _(layer: spec.Concatenate, place: Place) -> Lowered:
+    return Lowered((keras.layers.Concatenate(axis=-1),))
+
+
+@lower.register
+def _(layer: spec.Reshape, place: Place) -> Lowered:
+    return Lowered((keras.layers.Reshape(layer.shape),))
+
+
+@lower.register
+def _(layer: spec.LayerNorm, place: Place) -> Lowered:
+    native = keras.layers.LayerNormalization(epsilon=layer.epsilon)
+    return Lowered((native,), {"scale": ("gamma", Layout()), "shift": ("beta", Layout())})
 
 
 @lower.register
@@ -178,8 +264,10 @@ def _(layer: spec.Flatten, place: Place) -> Lowered:
 @lower.register(spec.Sigmoid)
 @lower.register(spec.Tanh)
 @lower.register(spec.Softmax)
+@lower.register(spec.LeakyReLU)
+@lower.register(spec.GELU)
 def _(layer: spec.Layer, place: Place) -> Lowered:
-    return Lowered((keras.layers.Activation(ACTIVATIONS[type(layer)]),))
+    return Lowered((keras.layers.Activation(activation_of(layer)),))
 
 
 def _kernel_and_bias(bias: bool) -> dict[str, tuple[str, Layout]]:
@@ -187,11 +275,15 @@ def _kernel_and_bias(bias: bool) -> dict[str, tuple[str, Layout]]:
     return {**kernel, "bias": ("bias", Layout())} if bias else kernel
 
 
+def _zeros(pads: spatial.Pads | None) -> tuple[keras.Layer, ...]:
+    return (keras.layers.ZeroPadding2D(pads, data_format="channels_last"),) if pads else ()
+
+
 def _padding(
-    layer: spec.Conv2D | spec.MaxPool2D | spec.AvgPool2D, place: Place
+    layer: spec.Conv2D | spec.DepthwiseConv2D | spec.MaxPool2D | spec.AvgPool2D, place: Place
 ) -> tuple[spatial.Pads | None, str]:
     """What must be padded before the layer, and the layer's own `padding`."""
-    strides = layer.strides if isinstance(layer, spec.Conv2D) else layer.steps
+    strides = layer.steps if isinstance(layer, (spec.MaxPool2D, spec.AvgPool2D)) else layer.strides
     pads = layer.pads(place.shape)
     for padding in ("valid", "same"):
         if pads == spatial.pads(padding, place.shape, layer.size, strides):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from harness.spec import losses as spec
 from harness.spec.codec import name_of
@@ -27,14 +29,87 @@ def loss_of(loss: spec.Loss, shape: Shape) -> tuple[keras.losses.Loss, float]:
 @loss_of.register
 def _(loss: spec.CrossEntropy, shape: Shape) -> tuple[keras.losses.Loss, float]:
     reduction = REDUCTIONS[loss.reduction]
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction), 1.0
+    if loss.label_smoothing:
+        return SmoothedCrossEntropy(loss.label_smoothing, reduction=reduction), _share(loss, shape)
+    native = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    return native, _share(loss, shape)
+
+
+@loss_of.register
+def _(loss: spec.BinaryCrossEntropy, shape: Shape) -> tuple[keras.losses.Loss, float]:
+    native = keras.losses.BinaryCrossentropy(from_logits=True, reduction=REDUCTIONS[loss.reduction])
+    return native, _share(loss, shape)
 
 
 @loss_of.register
 def _(loss: spec.MeanSquaredError, shape: Shape) -> tuple[keras.losses.Loss, float]:
-    # Keras takes the mean over the last axis alone, and the reduction over all that is left.
-    left = math.prod(shape[:-1]) if loss.reduction == "sum" else 1
-    return keras.losses.MeanSquaredError(reduction=REDUCTIONS[loss.reduction]), 1.0 / left
+    return keras.losses.MeanSquaredError(reduction=REDUCTIONS[loss.reduction]), _share(loss, shape)
+
+
+@loss_of.register
+def _(loss: spec.Yolo, shape: Shape) -> tuple[keras.losses.Loss, float]:
+    return Yolo(loss), 1.0
+
+
+def _share(loss: spec.CrossEntropy | spec.BinaryCrossEntropy | spec.MeanSquaredError, shape: Shape) -> float:
+    """Keras takes the mean over the last axis alone, and the reduction over all that is left."""
+    return 1.0 / math.prod(shape[:-1]) if loss.reduction == "sum" else 1.0
+
+
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy with label smoothing, which Keras has for one-hot labels only."""
+
+    def __init__(self, label_smoothing: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """(batch, *shape) for labels (batch, *shape)."""
+        labels = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            labels, y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+
+
+class Yolo(keras.losses.Loss):
+    """The detector's loss. The target is one tensor (batch, rows, columns, anchors, 6): a box, its class."""
+
+    def __init__(self, loss: spec.Yolo, **options: Any) -> None:
+        super().__init__(**options)
+        self.loss = loss
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """(batch,): the sum over an example's places."""
+        rows, columns, depth = y_pred.shape[1:]
+        anchors = self.loss.anchors
+        found = ops.reshape(y_pred, (-1, rows, columns, anchors, depth // anchors))
+        there, objectness = y_true[..., 0], found[..., 4]
+        centre = ops.square(ops.sigmoid(found[..., 0:2]) - y_true[..., 1:3])
+        extent = ops.square(found[..., 2:4] - y_true[..., 3:5])
+        squares = ops.sum(centre + extent, axis=-1)
+        named = ops.sparse_categorical_crossentropy(y_true[..., 5], found[..., 5:], from_logits=True)
+        with_object = there * (self.loss.coordinate * squares + named - objectness)
+        # Binary cross-entropy of both kinds of place by one softplus, weighted.
+        weight = there * (1.0 - self.loss.no_object) + self.loss.no_object
+        return ops.sum(with_object + weight * ops.softplus(objectness), axis=(1, 2, 3))
+
+
+def joined(targets: list[np.ndarray]) -> np.ndarray:
+    """The arrays that an output is held against as the one that Keras takes: boxes with their classes."""
+    if len(targets) == 1:
+        return targets[0]
+    boxes, classes = targets
+    return np.concatenate([boxes, classes[..., None]], axis=-1, dtype=boxes.dtype)
+
+
+def target_of(loss: spec.Loss, prediction: Any, *targets: Any) -> Any:
+    """The same for tensors of a training step, and the target of a loss that has none among its inputs."""
+    if isinstance(loss, spec.BinaryCrossEntropy) and loss.target is not None:
+        return ops.full_like(prediction, loss.target)
+    if len(targets) == 1:
+        return targets[0]
+    boxes, classes = targets
+    return ops.concatenate([boxes, ops.cast(ops.expand_dims(classes, -1), boxes.dtype)], axis=-1)
 
 
 def regularizer_of(penalties: Iterable[Penalty]) -> keras.Regularizer | None:

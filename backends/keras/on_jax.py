@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,10 +14,26 @@ import numpy as np
 from harness.worker.protocol import Setting
 
 from .adam import Adam
+from .momentum import Momentum
+from .updates import Move, Updates
 
-__all__ = ["Adam", "BatchNormalization", "batches", "configure", "device_peak_bytes", "gradients", "wait"]
+__all__ = [
+    "Adam",
+    "Alternating",
+    "BatchNormalization",
+    "Momentum",
+    "batches",
+    "configure",
+    "device_peak_bytes",
+    "gelu",
+    "gradients",
+    "leaky_relu",
+    "wait",
+]
 
 BatchNormalization = keras.layers.BatchNormalization
+leaky_relu = keras.activations.leaky_relu
+gelu = keras.activations.gelu
 
 
 def configure(setting: Setting) -> None:
@@ -31,7 +49,7 @@ def configure(setting: Setting) -> None:
 
 def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:
     """What `fit` and `predict` take: arrays in NumPy, to which Keras on JAX turns all arrays."""
-    return {"x": x, "y": y, "batch_size": batch_size}
+    return {"x": x, "batch_size": batch_size} if y is None else {"x": x, "y": y, "batch_size": batch_size}
 
 
 def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarray]]:
@@ -50,12 +68,60 @@ def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarra
     return float(loss), [np.array(gradient) for gradient in found]
 
 
-def wait(model: keras.Model) -> None:
+def wait(variables: list[keras.Variable]) -> None:
     """Return once the variables have their values."""
-    jax.block_until_ready([variable.value for variable in [*model.variables, *model.optimizer.variables]])
+    jax.block_until_ready([variable.value for variable in variables])
 
 
 def device_peak_bytes() -> int | None:
     """The allocator's high-water mark on the GPU in use."""
     statistics = jax.config.jax_default_device.memory_stats()
     return int(statistics["peak_bytes_in_use"]) if statistics else None
+
+
+class Alternating(Updates):
+    """Each update as a function of what it moves, without side effects."""
+
+    def train_step(self, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
+        """All updates in turn."""
+        trainable, others, optimizers, metrics = state
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        places = {id(variable): place for place, variable in enumerate(self.trainable_variables)}
+        trainable, total = list(trainable), 0.0
+        after: list[jax.Array] = []
+        for move, optimizer in zip(self.moves, self.optimizer.parts, strict=True):
+            moved = [places[id(variable)] for variable in move.moved]
+            before = [trainable[place] for place in moved]
+            loss_of = functools.partial(self.stateless_loss, move)
+            (loss, others), found = jax.value_and_grad(loss_of, has_aux=True)(before, trainable, others, x)
+            own = optimizers[len(after) : len(after) + len(optimizer.variables)]
+            values, own = optimizer.stateless_apply(own, found, before)
+            for place, value in zip(moved, values, strict=True):
+                trainable[place] = value
+            after += own
+            total += loss
+        metrics = self.loss_tracker.stateless_update_state(metrics, total)
+        return {"loss": self.loss_tracker.stateless_result(metrics)}, (trainable, others, after, metrics)
+
+    def stateless_loss(
+        self, move: Move, moved: list[jax.Array], trainable: Any, others: Any, x: Mapping[str, Any]
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """The loss of an update for the variables that it moves, and the state that its calls leave."""
+        mapping = [
+            *zip(self.trainable_variables, trainable, strict=True),
+            *zip(self.non_trainable_variables, others, strict=True),
+            *zip(move.moved, moved, strict=True),
+        ]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            loss = self.loss_of(move, x)
+        return loss, [scope.get_current_value(variable) for variable in self.non_trainable_variables]
+
+    def gradients(self, move: Move, x: Mapping[str, Any]) -> tuple[float, list[np.ndarray]]:
+        """The loss of an update and its gradient for each variable that it moves."""
+        trainable, others, moved = (
+            [variable.value for variable in variables]
+            for variables in (self.trainable_variables, self.non_trainable_variables, move.moved)
+        )
+        loss_of = functools.partial(self.stateless_loss, move)
+        (loss, _), found = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(moved, trainable, others, x)
+        return float(loss), [np.array(gradient) for gradient in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -11,8 +12,22 @@ import tensorflow as tf
 from harness.worker.protocol import Setting
 
 from .adam import Adam
+from .momentum import Momentum
+from .updates import Move, Updates
 
-__all__ = ["Adam", "BatchNormalization", "batches", "configure", "device_peak_bytes", "gradients", "wait"]
+__all__ = [
+    "Adam",
+    "Alternating",
+    "BatchNormalization",
+    "Momentum",
+    "batches",
+    "configure",
+    "device_peak_bytes",
+    "gelu",
+    "gradients",
+    "leaky_relu",
+    "wait",
+]
 
 BatchNormalization = keras.layers.BatchNormalization
 
@@ -32,7 +47,8 @@ def configure(setting: Setting) -> None:
 
 def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:
     """What `fit` and `predict` take: a `tf.data.Dataset` of batches."""
-    split = keras.tree.map_structure(lambda array: array.reshape(-1, batch_size, *array.shape[1:]), (x, y))
+    given = x if y is None else (x, y)
+    split = keras.tree.map_structure(lambda array: array.reshape(-1, batch_size, *array.shape[1:]), given)
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
@@ -47,7 +63,7 @@ def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarra
     return float(loss), [gradient.numpy() for gradient in found]
 
 
-def wait(model: keras.Model) -> None:
+def wait(variables: list[keras.Variable]) -> None:
     """Return once the devices are idle."""
     tf.test.experimental.sync_devices()
 
@@ -57,3 +73,47 @@ def device_peak_bytes() -> int | None:
     if not tf.config.get_visible_devices("GPU"):
         return None
     return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+
+
+def leaky_relu(x: tf.Tensor, negative_slope: float) -> tf.Tensor:
+    """Keras's own; in float64 (the proof's alone) without its slope, which is a float32 attribute."""
+    if x.dtype == tf.float32:
+        return keras.activations.leaky_relu(x, negative_slope)
+    return tf.maximum(x * negative_slope, x)
+
+
+def gelu(x: tf.Tensor, approximate: bool) -> tf.Tensor:
+    """Keras's own; in float64 (the proof's alone) without its constants, which come from float32."""
+    if x.dtype == tf.float32:
+        return keras.activations.gelu(x, approximate)
+    if approximate:
+        return 0.5 * x * (1.0 + tf.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+
+
+class Alternating(Updates):
+    """Each update by a tape that watches what it moves."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """All updates in turn."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        losses = []
+        for move, optimizer in zip(self.moves, self.optimizer.parts, strict=True):
+            loss, found = self.loss_and_gradients(move, x)
+            optimizer.apply(found, move.moved)
+            losses.append(loss)
+        self.loss_tracker.update_state(sum(losses))
+        return {"loss": self.loss_tracker.result()}
+
+    def loss_and_gradients(self, move: Move, x: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Of one update."""
+        watched = [variable.value for variable in move.moved]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            loss = self.loss_of(move, x)
+        return loss, tape.gradient(loss, watched)
+
+    def gradients(self, move: Move, x: Any) -> tuple[float, list[np.ndarray]]:
+        """The same in NumPy."""
+        loss, found = self.loss_and_gradients(move, keras.tree.map_structure(tf.convert_to_tensor, x))
+        return float(loss), [gradient.numpy() for gradient in found]

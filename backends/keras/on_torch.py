@@ -8,11 +8,16 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from keras.src.backend.torch.optimizers import torch_adam
+from keras import ops
+from keras.src.backend.torch.optimizers import torch_adam, torch_sgd
 
 from harness.worker.protocol import Setting
 
 from .adam import corrections
+from .updates import Move, Updates
+
+leaky_relu = keras.activations.leaky_relu
+gelu = keras.activations.gelu
 
 _device = contextlib.ExitStack()
 
@@ -28,13 +33,13 @@ def configure(setting: Setting) -> None:
 
 def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:
     """What `fit` and `predict` take: tensors on the device."""
-    x, y = keras.tree.map_structure(keras.ops.convert_to_tensor, (x, y))
-    return {"x": x, "y": y, "batch_size": batch_size}
+    arrays = {"x": x} if y is None else {"x": x, "y": y}
+    return {**keras.tree.map_structure(ops.convert_to_tensor, arrays), "batch_size": batch_size}
 
 
 def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarray]]:
     """The loss that `fit` uses, and its gradient for each trainable variable."""
-    x, y = keras.tree.map_structure(keras.ops.convert_to_tensor, (x, y))
+    x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
     model.zero_grad()
     loss = model.compute_loss(x, y, model(x, training=True), training=True)
     loss.backward()
@@ -42,7 +47,7 @@ def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarra
     return float(loss.detach()), found
 
 
-def wait(model: keras.Model) -> None:
+def wait(variables: list[keras.Variable]) -> None:
     """The CPU works at once; a GPU is waited for."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -75,6 +80,45 @@ class Adam(torch_adam.Adam):
         torch._foreach_addcmul_(v, grads, grads, value=1 - self.beta_2)
         scale = torch._foreach_sqrt(v)
         torch._foreach_add_(scale, self.epsilon * root)
-        moves = torch._foreach_mul(m, learning_rate.value * root / first)
+        rate = learning_rate.value if isinstance(learning_rate, keras.Variable) else learning_rate
+        moves = torch._foreach_mul(m, rate * root / first)
         torch._foreach_div_(moves, scale)
         torch._foreach_sub_([variable.value for variable in variables], moves)
+
+
+class Momentum(torch_sgd.SGD):
+    """What `keras.optimizers.SGD(...)` makes on torch, with the learning rate outside of the velocity."""
+
+    def _parallel_update_step(self, grads: list[Any], variables: list[Any], learning_rate: Any) -> None:
+        velocities = [self.momentums[self._get_variable_index(variable)].value for variable in variables]
+        torch._foreach_mul_(velocities, self.momentum)
+        torch._foreach_add_(velocities, grads)
+        moves = torch._foreach_mul(velocities, learning_rate)
+        torch._foreach_sub_([variable.value for variable in variables], moves)
+
+
+class Alternating(Updates):
+    """Each update by the gradient for what it moves, and for nothing else."""
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """All updates in turn."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        losses = []
+        for move, optimizer in zip(self.moves, self.optimizer.parts, strict=True):
+            loss, found = self.loss_and_gradients(move, x)
+            with torch.no_grad():
+                optimizer.apply(found, move.moved)
+            losses.append(loss)
+        self.loss_tracker.update_state(sum(losses))
+        return {"loss": self.loss_tracker.result()}
+
+    def loss_and_gradients(self, move: Move, x: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Of one update."""
+        loss = self.loss_of(move, x)
+        found = torch.autograd.grad(loss, [variable.value for variable in move.moved])
+        return loss.detach(), list(found)
+
+    def gradients(self, move: Move, x: Any) -> tuple[float, list[np.ndarray]]:
+        """The same in NumPy."""
+        loss, found = self.loss_and_gradients(move, keras.tree.map_structure(ops.convert_to_tensor, x))
+        return float(loss), [gradient.cpu().numpy() for gradient in found]

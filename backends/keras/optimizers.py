@@ -9,33 +9,54 @@ import numpy as np
 
 from harness.spec import optimizers as spec
 from harness.spec.codec import name_of
+from harness.spec.schedules import LearningRate, Schedule
 from harness.worker.protocol import Unsupported
 
 from .framework import framework
+from .schedules import Rate
 
 
 @functools.singledispatch
-def optimizer_of(optimizer: spec.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer, not yet built."""
+def optimizer_of(optimizer: spec.Optimizer, clip_norm: float | None) -> keras.optimizers.Optimizer:
+    """The optimizer, not yet built. It clips the gradient first where `clip_norm` is given."""
     raise Unsupported(f"the keras backend has no lowering for the optimizer {name_of(optimizer)!r}")
 
 
 @optimizer_of.register
-def _(optimizer: spec.SGD) -> keras.optimizers.Optimizer:
+def _(optimizer: spec.SGD, clip_norm: float | None) -> keras.optimizers.Optimizer:
     # The learning rate stands inside of Keras's velocity: the same while it is constant.
-    return keras.optimizers.SGD(optimizer.learning_rate, momentum=_number(optimizer.momentum))
+    changing = optimizer.momentum and isinstance(optimizer.learning_rate, Schedule)
+    native: keras.optimizers.Optimizer = (framework.Momentum if changing else keras.optimizers.SGD)(
+        _rate(optimizer.learning_rate), momentum=_number(optimizer.momentum), global_clipnorm=clip_norm
+    )
+    return native
 
 
 @optimizer_of.register
-def _(optimizer: spec.Adam) -> keras.optimizers.Optimizer:
+def _(optimizer: spec.Adam, clip_norm: float | None) -> keras.optimizers.Optimizer:
     native: keras.optimizers.Optimizer = framework.Adam(
-        optimizer.learning_rate,
+        _rate(optimizer.learning_rate),
         beta_1=optimizer.beta1,
         beta_2=optimizer.beta2,
         epsilon=optimizer.epsilon,
         weight_decay=_number(optimizer.weight_decay) if optimizer.weight_decay else None,
+        global_clipnorm=clip_norm,
     )
     return native
+
+
+@optimizer_of.register
+def _(optimizer: spec.RMSProp, clip_norm: float | None) -> keras.optimizers.Optimizer:
+    return keras.optimizers.RMSprop(
+        _rate(optimizer.learning_rate),
+        rho=optimizer.rho,
+        epsilon=optimizer.epsilon,
+        global_clipnorm=clip_norm,
+    )
+
+
+def _rate(learning_rate: LearningRate) -> float | Rate:
+    return Rate(learning_rate) if isinstance(learning_rate, Schedule) else learning_rate
 
 
 def _number(value: float) -> float:
