@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +14,8 @@ from mxnet import autograd, nd
 from harness.spec.program import Program
 from harness.worker.protocol import Built, Setting, Tensors
 
-from .blocks import Evaluation, TrainingLoss
-from .layers import Graph
+from .blocks import Evaluation, TrainingLoss, Unmoved, unmoved
+from .layers import Graph, pixels_first, pixels_last
 from .optimizers import trainer_of
 
 VARIABLES = ("MXNET_", "MKLDNN_", "DNNL_")
@@ -42,14 +43,19 @@ class MXNetProgram(Built):
             for tensor, slot in graph.slots().items()
         }
         kernels = {name: parameter for name, (parameter, _) in self.slots.items()}
-        self.losses = [TrainingLoss(program, update, self.graphs, kernels) for update in program.updates]
+        calls = [unmoved(program, update) for update in program.updates]
+        self.unmoved = [Unmoved(program, those, self.graphs) if those else None for those in calls]
+        self.losses = [
+            TrainingLoss(program, update, made, self.graphs, kernels)
+            for update, made in zip(program.updates, self.unmoved, strict=True)
+        ]
         self.predict = Evaluation(program, self.graphs)
         for graph in self.graphs.values():
             graph.cast(self.dtype)
             graph.initialize(ctx=self.context)
         if setting.mode != "imperative":
-            blocks: list[Any] = [*self.losses, self.predict]
-            for block in blocks:
+            blocks: list[Any] = [*self.losses, *self.unmoved, self.predict]
+            for block in filter(None, blocks):
                 block.hybridize(static_alloc=True, static_shape=True)
         self.trainers = self._trainers()
 
@@ -69,8 +75,7 @@ class MXNetProgram(Built):
     def place(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Whole arrays on the device, images channels first; labels as floats, which MXNet's losses take."""
         return {
-            name: self._array(np.moveaxis(array, -1, 1) if array.ndim == 4 else array)
-            for name, array in arrays.items()
+            name: self._array(array.transpose(pixels_last(array.ndim - 1))) for name, array in arrays.items()
         }
 
     def stage(self, placed: dict[str, Any], order: np.ndarray) -> Any:
@@ -81,18 +86,12 @@ class MXNetProgram(Built):
         """The loop that the documentation teaches: record, backward, step."""
         arrays, order = staged
         losses = []
-        updates = [
-            (loss_block, trainer, [arrays[name] for name in loss_block.names])
-            for loss_block, trainer in zip(self.losses, self.trainers, strict=True)
-        ]
+        updates = list(zip(self._passes(arrays), self.trainers, strict=True))
         for indices in order:
-            for loss_block, trainer, given in updates:
-                with autograd.record():
-                    loss = loss_block(indices, *given)
-                loss.backward()
+            for backward, trainer in updates:
+                losses.append(backward(indices))
                 # The loss is the batch's own mean or sum already: nothing is left to divide by.
                 trainer.step(1)
-                losses.append(loss)
         return losses
 
     def mean_loss(self, handle: list[Any]) -> float:
@@ -107,17 +106,14 @@ class MXNetProgram(Built):
             batches = [self.predict(indices, *given) for indices in order]
             outputs = [nd.concat(*parts, dim=0).asnumpy() for parts in zip(*batches, strict=True)]
         return {
-            name: np.moveaxis(output, 1, -1) if output.ndim == 4 else output
+            name: output.transpose(pixels_first(output.ndim - 1))
             for name, output in zip(self.program.outputs, outputs, strict=True)
         }
 
     def gradients(self, staged: Any, update: int) -> tuple[float, Tensors]:
         """By the same (hybridized) loss block as `train`."""
         arrays, (indices,) = staged
-        block = self.losses[update]
-        with autograd.record():
-            loss = block(indices, *[arrays[name] for name in block.names])
-        loss.backward()
+        loss = self._passes(arrays)[update](indices)
         found = {}
         for name in self.program.moved(self.program.updates[update]):
             parameter, layout = self.slots[name]
@@ -128,12 +124,25 @@ class MXNetProgram(Built):
         """Return once the engine's queue is empty."""
         nd.waitall()
 
+    def _passes(self, arrays: Mapping[str, Any]) -> list[Callable[[Any], Any]]:
+        """For each update, what makes of a batch's indices the loss, differentiated."""
+        return [
+            functools.partial(
+                _forward_and_backward,
+                made,
+                [arrays[name] for name in made.names] if made else [],
+                loss,
+                [arrays[name] for name in loss.names],
+            )
+            for made, loss in zip(self.unmoved, self.losses, strict=True)
+        ]
+
     def _array(self, values: np.ndarray) -> Any:
         return nd.array(np.ascontiguousarray(values), ctx=self.context, dtype=self.dtype)
 
     def _trainers(self) -> list[Any]:
         return [
-            trainer_of(update.optimizer, [self.slots[name][0] for name in self.program.moved(update)])
+            trainer_of(update, [self.slots[name][0] for name in self.program.moved(update)])
             for update in self.program.updates
         ]
 
@@ -148,3 +157,25 @@ class MXNetProgram(Built):
         yield
         for parameter, values in kept:
             parameter.set_data(values)
+
+
+def _forward_and_backward(
+    unmoved: Any, its_arrays: list[Any], loss_block: Any, arrays: list[Any], indices: Any
+) -> Any:
+    """The loss of a batch; gradients are left with the parameters, and states are moved."""
+    made, states = [], []
+    if unmoved is not None:
+        with autograd.train_mode():
+            found = unmoved(indices, *its_arrays)
+        made, states = found[: len(unmoved.outputs)], found[len(unmoved.outputs) :]
+    with autograd.record():
+        loss = loss_block(indices, *arrays, *made)
+    if loss_block.states:
+        loss, *others = loss
+        states = [*states, *others]
+    loss.backward()
+    if states:
+        moved = [*(unmoved.states if unmoved is not None else ()), *loss_block.states]
+        for parameter, state in zip(moved, states, strict=True):
+            state.copyto(parameter.data())
+    return loss

@@ -11,46 +11,91 @@ from typing import Any
 
 from mxnet.gluon import HybridBlock
 
+from harness.spec.layers import Shape
 from harness.spec.program import Call, Program, Update, output_name, run_calls
 
-from .layers import Graph
+from .layers import Graph, following
 from .losses import loss_of, penalty_of
 
 
+class Unmoved(HybridBlock):
+    """The calls of an update that no gradient need enter, for the batch at `indices`: their `outputs`, behind
+    them what the `states` become, which MXNet moves in the backward pass alone.
+
+    It runs unrecorded. Under `stop_gradient` MXNet would run the whole backward pass on zeros.
+    """
+
+    def __init__(self, program: Program, calls: tuple[Call, ...], graphs: Mapping[str, Graph]) -> None:
+        super().__init__()
+        self.calls = calls
+        self.names = _arrays_used(program, calls, ())
+        self.outputs = [
+            output_name(call, place)
+            for call in calls
+            for place in range(len(program.models[call.model].outputs))
+        ]
+        for name in dict.fromkeys(call.model for call in calls):
+            self.register_child(graphs[name], name)
+        self.states = _states(self._children.values())
+
+    def hybrid_forward(self, F: Any, indices: Any, *arrays: Any) -> list[Any]:
+        """Outputs and states."""
+        batch = {name: F.take(array, indices) for name, array in zip(self.names, arrays, strict=True)}
+        with following(self._children.values()) as states:
+            values = run_calls(self.calls, batch, lambda name, *inputs: self._children[name](*inputs))
+        return [*[values[name] for name in self.outputs], *states]
+
+
 class TrainingLoss(HybridBlock):
-    """The loss of one update: its terms and its penalties, a tensor of shape (1,)."""
+    """The loss of one update, its terms and its penalties: a tensor of shape (1,). Behind it, what the
+    `states` become, those of models that are called more than once.
+    """
 
     def __init__(
-        self, program: Program, update: Update, graphs: Mapping[str, Graph], parameters: Mapping[str, Any]
+        self,
+        program: Program,
+        update: Update,
+        unmoved: Unmoved | None,
+        graphs: Mapping[str, Graph],
+        parameters: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self.calls = update.calls
+        self.made = unmoved.outputs if unmoved else []
+        self.calls = tuple(call for call in update.calls if call.name not in self.made)
         compared = [name for term in update.terms for name in term.inputs]
-        self.names = _arrays_used(program, update.calls, compared)
-        self.terms = [(loss_of(term.loss), term.inputs, term.weight) for term in update.terms]
+        self.names = _arrays_used(program, self.calls, compared)
+        shapes = _shapes(program, update)
+        self.terms = [
+            (loss_of(term.loss, *[shapes[name] for name in term.inputs]), term.inputs, term.weight)
+            for term in update.terms
+        ]
         self.penalties = [penalty_of(penalty) for penalty in update.penalties]
-        for name in dict.fromkeys(call.model for call in update.calls):
+        called = [call.model for call in self.calls]
+        for name in dict.fromkeys(called):
             self.register_child(graphs[name], name)
         # Only an attribute's parameter reaches `hybrid_forward`, by the attribute's name.
         for number, name in enumerate(program.penalized(update) if update.penalties else ()):
             setattr(self, f"kernel{number}", parameters[name])
-        self.detached = _detached(program, update)
+        self.again = [name for name in dict.fromkeys(called) if called.count(name) > 1]
+        self.states = _states(graphs[name] for name in self.again)
 
     def hybrid_forward(self, F: Any, indices: Any, *arrays: Any, **kernels: Any) -> Any:
-        """The loss of the batch at `indices`; `kernels` are the penalized parameters."""
-        batch = {name: F.take(array, indices) for name, array in zip(self.names, arrays, strict=True)}
-
-        def call_model(name: str, *inputs: Any) -> tuple[Any, ...]:
-            outputs = self._children[name](*inputs)
-            return tuple(F.stop_gradient(output) for output in outputs) if name in self.detached else outputs
-
-        values = run_calls(self.calls, batch, call_model)
+        """The loss of the batch at `indices`, given the whole arrays and what the unmoved models made of the
+        batch; `kernels` are the penalized parameters.
+        """
+        whole = zip(self.names, arrays[: len(self.names)], strict=True)
+        batch = {name: F.take(array, indices) for name, array in whole}
+        batch.update(zip(self.made, arrays[len(self.names) :], strict=True))
+        with following([self._children[name] for name in self.again]) as states:
+            values = run_calls(self.calls, batch, lambda name, *inputs: self._children[name](*inputs))
         parts = []
         for function, inputs, weight in self.terms:
             part = function(F, *[values[name] for name in inputs])
             parts.append(part if weight == 1.0 else part * weight)
         parts.extend(penalty(F, kernel) for penalty in self.penalties for kernel in kernels.values())
-        return sum(parts[1:], parts[0])
+        loss = sum(parts[1:], parts[0])
+        # Hybridized, every output has a backward pass, even one whose gradient nobody asks for.
+        return [loss, *map(F.stop_gradient, states)] if states else loss
 
 
 class Evaluation(HybridBlock):
@@ -76,17 +121,32 @@ def _arrays_used(program: Program, calls: tuple[Call, ...], also: Iterable[str])
     return [name for name in program.arrays if name in used]
 
 
-def _detached(program: Program, update: Update) -> set[str]:
-    """The models that no gradient need enter: not moved, and never fed by one that is.
-
-    A model with state is not among them: MXNet's batch norm moves its statistics in the backward pass.
-    """
-    entered: set[str] = set()
-    reached: set[str] = set()
+def _shapes(program: Program, update: Update) -> dict[str, Shape]:
+    """The shape of one example of every array and of every output of the update's calls."""
+    shapes: dict[str, Shape] = {name: tuple(shape) for name, shape in program.arrays.items()}
     for call in update.calls:
         model = program.models[call.model]
-        stateful = any(not parameter.trainable for parameter in model.parameters().values())
-        if call.model in update.moves or stateful or reached.intersection(call.inputs):
-            entered.add(call.model)
-            reached.update(output_name(call, place) for place in range(len(model.outputs)))
-    return {call.model for call in update.calls} - entered
+        inside = model.shapes()
+        for place, output in enumerate(model.outputs):
+            shapes[output_name(call, place)] = inside[output]
+    return shapes
+
+
+def _states(graphs: Iterable[Graph]) -> list[Any]:
+    """The parameters whose new values `following` gives."""
+    blocks = [block for graph in graphs for block in graph.normalizations()]
+    return [parameter for block in blocks for parameter in (block.running_mean, block.running_var)]
+
+
+def unmoved(program: Program, update: Update) -> tuple[Call, ...]:
+    """The calls that no gradient need enter: of models that are not moved, and never fed by one that is."""
+    entered, before = set(update.moves), set[str]()
+    while entered != before:
+        before = set(entered)
+        reached: set[str] = set()
+        for call in update.calls:
+            if call.model in entered or reached.intersection(call.inputs):
+                entered.add(call.model)
+                outputs = range(len(program.models[call.model].outputs))
+                reached.update(output_name(call, place) for place in outputs)
+    return tuple(call for call in update.calls if call.model not in entered)

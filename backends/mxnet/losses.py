@@ -3,41 +3,90 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 from harness.spec import losses as spec
 from harness.spec.codec import name_of
+from harness.spec.layers import Shape
 from harness.spec.penalties import L1, L2, Penalty
 from harness.worker.protocol import Unsupported
+
+from .layers import last_axis
 
 Function = Callable[..., Any]
 
 
 @functools.singledispatch
-def loss_of(loss: spec.Loss) -> Function:
-    """The function for a loss: `function(F, *inputs)`, shape (1,)."""
+def loss_of(loss: spec.Loss, *shapes: Shape) -> Function:
+    """The function for a loss of examples of these shapes: `function(F, *inputs)`, shape (1,)."""
     raise Unsupported(f"the mxnet backend has no lowering for the loss {name_of(loss)!r}")
 
 
 @loss_of.register
-def _(loss: spec.CrossEntropy) -> Function:
+def _(loss: spec.CrossEntropy, *shapes: Shape) -> Function:
+    logits_shape, labels_shape = shapes
+    axis = last_axis(logits_shape)
+    smoothing = loss.label_smoothing
+
     def cross_entropy(F: Any, logits: Any, labels: Any) -> Any:
-        # A temperature, even of one, keeps MXNet off oneDNN's kernel, whose logarithm is good to 1e-6 only.
-        chosen = F.pick(F.log_softmax(logits, temperature=1.0), labels)
-        return -(F.mean(chosen) if loss.reduction == "mean" else F.sum(chosen))
+        scores = _log_softmax(F, logits, axis)
+        found = _reduced(F, F.pick(scores, labels, axis=axis), loss.reduction, labels_shape)
+        if smoothing:
+            found = found * (1 - smoothing) + _reduced(F, scores, loss.reduction, logits_shape) * smoothing
+        return -found
 
     return cross_entropy
 
 
 @loss_of.register
-def _(loss: spec.MeanSquaredError) -> Function:
+def _(loss: spec.BinaryCrossEntropy, *shapes: Shape) -> Function:
+    def binary_cross_entropy(F: Any, logits: Any, target: Any = loss.target) -> Any:
+        values = F.Activation(logits, act_type="softrelu") - logits * target
+        return _reduced(F, values, loss.reduction, shapes[0])
+
+    return binary_cross_entropy
+
+
+@loss_of.register
+def _(loss: spec.MeanSquaredError, *shapes: Shape) -> Function:
     def squared_error(F: Any, prediction: Any, target: Any) -> Any:
-        squares = F.square(prediction - target)
-        # Examples are of one size, so the mean of their means is the mean of all.
-        return F.mean(squares) if loss.reduction == "mean" else F.sum(F.mean(squares, axis=0, exclude=True))
+        return _reduced(F, F.square(prediction - target), loss.reduction, shapes[0])
 
     return squared_error
+
+
+@loss_of.register
+def _(loss: spec.Yolo, *shapes: Shape) -> Function:
+    places = math.prod(shapes[2])
+
+    def yolo(F: Any, predictions: Any, boxes: Any, classes: Any) -> Any:
+        found = F.reshape(predictions, shape=(0, -4, loss.anchors, -1, -2))
+        # (batch, anchors, *, rows, columns), as the boxes travel too.
+        centre, extent, objectness, logits = F.split_v2(found, (2, 4, 5), axis=2)
+        there, true_centre, true_extent = F.split_v2(boxes, (1, 3), axis=2)
+        apart = F.concat(F.sigmoid(centre) - true_centre, extent - true_extent, dim=2)
+        squares = F.sum(F.square(apart), axis=2, keepdims=True)
+        named = F.pick(_log_softmax(F, logits, 2), classes, axis=2, keepdims=True)
+        without = F.Activation(objectness, act_type="softrelu")
+        with_object = squares * loss.coordinate + without * (1 - loss.no_object) - objectness - named
+        return F.mean(there * with_object + without * loss.no_object) * places
+
+    return yolo
+
+
+def _log_softmax(F: Any, logits: Any, axis: int) -> Any:
+    # A temperature, even of one, keeps MXNet off oneDNN's kernel, whose logarithm is good to 1e-6 only.
+    return F.log_softmax(logits, axis=axis, temperature=1.0)
+
+
+def _reduced(F: Any, values: Any, reduction: spec.Reduction, shape: Shape) -> Any:
+    """Over the batch, of the means over examples of `shape`: of one size, so their mean is that of all."""
+    if reduction == "mean":
+        return F.mean(values)
+    size = math.prod(shape)
+    return F.sum(values) if size == 1 else F.sum(values) / size
 
 
 @functools.singledispatch

@@ -13,12 +13,52 @@ from mxnet.gluon import Trainer
 
 from harness.spec import optimizers as spec
 from harness.spec.codec import name_of
+from harness.spec.program import Update
+from harness.spec.schedules import Schedule, rate_at
 from harness.worker.protocol import Unsupported
 
 
-def trainer_of(optimizer: spec.Optimizer, parameters: list[Any]) -> Any:
+def trainer_of(update: Update, parameters: list[Any]) -> Any:
     """A trainer of these parameters, its optimizer's memory empty."""
-    return Trainer(parameters, lower(optimizer), kvstore=None)
+    if _schedule(update.optimizer) is not None or update.clip_norm is not None:
+        return _Trainer(update, parameters)
+    return Trainer(parameters, lower(update.optimizer), kvstore=None)
+
+
+class _Trainer(Trainer):
+    """A trainer that sets the scheduled rate before each step and clips the gradient."""
+
+    def __init__(self, update: Update, parameters: list[Any]) -> None:
+        super().__init__(parameters, lower(update.optimizer), kvstore=None)
+        self.schedule = _schedule(update.optimizer)
+        self.clip_norm = update.clip_norm
+        self.done = 0
+
+    def step(self, batch_size: int, ignore_stale_grad: bool = False) -> None:
+        """One step."""
+        if self.schedule is not None:
+            self.set_learning_rate(float(self.schedule.rate(self.done)))
+            self.done += 1
+        if self.clip_norm is not None:
+            clip([parameter.grad() for parameter in self._params], self.clip_norm)
+        super().step(batch_size, ignore_stale_grad)
+
+
+def _schedule(optimizer: spec.Optimizer) -> Schedule | None:
+    rate = getattr(optimizer, "learning_rate", None)
+    return rate if isinstance(rate, Schedule) else None
+
+
+def clip(gradients: list[Any], norm: float) -> None:
+    """Scale the gradients in place by min(1, norm / norm of all).
+
+    As `gluon.utils.clip_global_norm`, which adds 1e-8 to their norm.
+    """
+    flat = [gradient.reshape(-1) for gradient in gradients]
+    found = nd.sqrt(nd.add_n(*[nd.dot(each, each) for each in flat]))
+    scale = norm / nd.maximum(found, norm)
+    for gradient in gradients:
+        nd.broadcast_mul(gradient, scale, out=gradient)
 
 
 @functools.singledispatch
@@ -29,7 +69,7 @@ def lower(optimizer: spec.Optimizer) -> Any:
 
 @lower.register
 def _(optimizer: spec.SGD) -> Any:
-    return _SGD(learning_rate=optimizer.learning_rate, momentum=optimizer.momentum)
+    return _SGD(learning_rate=_first_rate(optimizer), momentum=optimizer.momentum)
 
 
 @lower.register
@@ -37,15 +77,32 @@ def _(optimizer: spec.Adam) -> Any:
     return _Adam(optimizer)
 
 
+@lower.register
+def _(optimizer: spec.RMSProp) -> Any:
+    return _RMSProp(learning_rate=_first_rate(optimizer), gamma1=optimizer.rho, epsilon=optimizer.epsilon)
+
+
+def _first_rate(optimizer: spec.SGD | spec.Adam | spec.RMSProp) -> float:
+    return float(rate_at(optimizer.learning_rate, 0))
+
+
 class _SGD(mx.optimizer.SGD):
     """SGD one tensor at a time: MXNet's own class has even one alone in the slower multi-tensor kernel.
 
-    MXNet's momentum has the learning rate inside, which is the spec's while that is constant.
+    MXNet's momentum has the learning rate inside. Where that changes, what is carried over changes with it:
+    the velocity times the old rate becomes the velocity times the new one.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, learning_rate: float, momentum: float) -> None:
+        super().__init__(learning_rate=learning_rate, momentum=momentum)
         self.aggregate_num = 0
+        self.constant_momentum = momentum
+        self.lr: float = learning_rate
+
+    def set_learning_rate(self, lr: float) -> None:
+        """The rate of the next step. From a rate of zero, where schedules end, none rises again."""
+        self.momentum = self.constant_momentum * lr / self.lr if self.lr else 0.0
+        self.lr = lr
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         if state is None:
@@ -67,19 +124,19 @@ class _Adam(mx.optimizer.Adam):
 
     def __init__(self, optimizer: spec.Adam) -> None:
         super().__init__(
-            learning_rate=optimizer.learning_rate,
+            learning_rate=_first_rate(optimizer),
             beta1=float(np.float32(optimizer.beta1)),
             beta2=float(np.float32(optimizer.beta2)),
             epsilon=optimizer.epsilon,
         )
-        self.kept = 1 - optimizer.learning_rate * optimizer.weight_decay
+        self.weight_decay = optimizer.weight_decay
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         self._update_count(index)
         count = self._index_update_count[index]
         root = math.sqrt(1 - self.beta2**count)
-        if self.kept != 1:
-            weight *= self.kept
+        if self.weight_decay:
+            weight *= 1 - self.lr * self.weight_decay
         mean, variance = state
         nd.adam_update(
             weight,
@@ -91,4 +148,16 @@ class _Adam(mx.optimizer.Adam):
             beta1=self.beta1,
             beta2=self.beta2,
             epsilon=self.epsilon * root,
+        )
+
+
+class _RMSProp(mx.optimizer.RMSProp):
+    """RMSProp whose memory has the weight's precision: MXNet's own class has float32 for all."""
+
+    def create_state(self, index: int, weight: Any) -> Any:
+        return nd.zeros_like(weight)
+
+    def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        nd.rmsprop_update(
+            weight, grad, state, out=weight, lr=self.lr, gamma1=self.gamma1, epsilon=self.epsilon
         )
