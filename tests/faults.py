@@ -94,6 +94,7 @@ def _padding_on_the_other_side(layer: Layer, shape: tuple[int, ...]) -> Layer:
 
 def _faster(update: Update) -> Update:
     assert isinstance(update.optimizer, (SGD, Adam))
+    assert isinstance(update.optimizer.learning_rate, float)
     optimizer = replace(update.optimizer, learning_rate=update.optimizer.learning_rate * 1.01)
     return replace(update, optimizer=optimizer)
 

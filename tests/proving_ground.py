@@ -11,23 +11,34 @@ import numpy as np
 from harness.plan.proof_files import save_arrays, write_proof
 from harness.spec.codec import encode
 from harness.spec.layers import (
+    GELU,
+    Add,
     AvgPool2D,
     BatchNorm,
+    Concatenate,
     Conv2D,
+    Conv2DTranspose,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
+    GlobalAvgPool2D,
+    LayerNorm,
+    LeakyReLU,
     MaxPool2D,
     ReLU,
+    Reshape,
     Sigmoid,
     Softmax,
     Tanh,
+    Upsample2D,
 )
-from harness.spec.losses import CrossEntropy, MeanSquaredError
-from harness.spec.model import Model, sequential
-from harness.spec.optimizers import SGD, Adam, Optimizer
+from harness.spec.losses import BinaryCrossEntropy, CrossEntropy, MeanSquaredError, Yolo
+from harness.spec.model import Model, Network, sequential
+from harness.spec.optimizers import SGD, Adam, Optimizer, RMSProp
 from harness.spec.penalties import L1, L2, Penalty
 from harness.spec.program import Call, Program, Term, Update
+from harness.spec.schedules import Cosine, StepDecay
 from harness.worker.job import write_json
 
 SHAPE = (8, 8, 1)
@@ -83,11 +94,115 @@ def autoencoder() -> Program:
     return Program({"x": (12,)}, {"model": codes()}, (update,), (call,), ("output",))
 
 
+def branches() -> Model:
+    """Branches that are added and joined; transposed and depthwise convolutions; every other layer."""
+    net = Network(SHAPE)
+    stem = net.chain("x", Conv2D(4, (3, 3), padding="same"), LeakyReLU(0.1))
+    short = net.chain(stem, DepthwiseConv2D((3, 3), padding="same", multiplier=1), BatchNorm())
+    summed = net.add(Add(), stem, short)
+    down = net.chain(summed, DepthwiseConv2D((3, 3), (2, 2), "same", multiplier=2, bias=False), GELU())
+    up = net.chain(down, Conv2DTranspose(3, (3, 3), (2, 2), "same"), LayerNorm())
+    grown = net.chain(down, Upsample2D((2, 2)), Conv2D(2, (1, 1)), GELU("tanh"))
+    joined = net.add(Concatenate(), summed, up, grown)
+    wide = net.chain(joined, Conv2DTranspose(4, (4, 4), (2, 2), bias=False), Tanh())
+    pooled = net.chain(wide, GlobalAvgPool2D(), LayerNorm(), Dense(18), Reshape((3, 3, 2)))
+    out = net.chain(pooled, Conv2DTranspose(3, (2, 2), (1, 1), "same"), Flatten(), Dense(CLASSES))
+    return net.model(out)
+
+
+def one_update(
+    arrays: dict[str, tuple[int, ...]], model: Model, loss: Any, *inputs: str, **more: Any
+) -> Program:
+    """A model on x, one loss term of its output and `inputs`."""
+    call = Call("output", "model", ("x",))
+    update = Update("train", (call,), (Term(loss, ("output", *inputs)),), ("model",), **more)
+    return Program(arrays, {"model": model}, (update,), (call,), ("output",))
+
+
+def gan() -> Program:
+    """A generator and a discriminator, each moved by its own update."""
+    generator = sequential(
+        (6,),
+        Dense(16, bias=False),
+        Reshape((2, 2, 4)),
+        BatchNorm(),
+        ReLU(),
+        Conv2DTranspose(4, (4, 4), (2, 2), "same", bias=False),
+        BatchNorm(),
+        ReLU(),
+        Conv2DTranspose(1, (4, 4), (2, 2), "same"),
+        Sigmoid(),
+    )
+    discriminator = sequential(
+        SHAPE,
+        Conv2D(4, (4, 4), (2, 2), "same"),
+        LeakyReLU(),
+        Conv2D(8, (4, 4), (2, 2), "same", bias=False),
+        BatchNorm(),
+        LeakyReLU(),
+        Flatten(),
+        Dense(1),
+    )
+    make = Call("made", "generator", ("noise",))
+    judge_real, judge_made = Call("real?", "discriminator", ("x",)), Call("made?", "discriminator", ("made",))
+    real, false = BinaryCrossEntropy(1.0), BinaryCrossEntropy(0.0)
+    optimizer = Adam(1e-3, beta1=0.5, epsilon=EPSILON)
+    tell = (Term(real, ("real?",)), Term(false, ("made?",), 0.5))
+    return Program(
+        {"x": SHAPE, "noise": (6,)},
+        {"generator": generator, "discriminator": discriminator},
+        (
+            Update("tell", (make, judge_real, judge_made), tell, ("discriminator",), optimizer),
+            Update("deceive", (make, judge_made), (Term(real, ("made?",)),), ("generator",), optimizer),
+        ),
+        (make,),
+        ("made",),
+    )
+
+
+_DOWN = (Conv2D(4, (3, 3), (2, 2), "same"), LeakyReLU())
+VISION = {
+    "branches": one_update(
+        {"x": SHAPE, "y": ()},
+        branches(),
+        CrossEntropy(label_smoothing=0.1),
+        "y",
+        optimizer=SGD(Cosine(0.1, 8, end=0.01, warmup=3), momentum=0.9),
+        clip_norm=0.5,
+    ),
+    "pixels": one_update(
+        {"x": SHAPE, "labels": (8, 8)},
+        sequential(SHAPE, *_DOWN, Upsample2D(), Conv2D(CLASSES, (3, 3), padding="same")),
+        CrossEntropy(),
+        "labels",
+        optimizer=RMSProp(StepDecay(1e-2, 4, 0.5), epsilon=EPSILON),
+    ),
+    "masks": one_update(
+        {"x": SHAPE, "mask": SHAPE},
+        sequential(SHAPE, *_DOWN, Conv2DTranspose(1, (2, 2), (2, 2))),
+        BinaryCrossEntropy(),
+        "mask",
+        optimizer=Adam(Cosine(1e-2, 20), epsilon=EPSILON, weight_decay=0.1),
+    ),
+    "detector": one_update(
+        {"x": SHAPE, "boxes": (4, 4, 2, 5), "classes": (4, 4, 2)},
+        sequential(SHAPE, *_DOWN, Conv2D(2 * 8, (1, 1))),
+        Yolo(2),
+        "boxes",
+        "classes",
+        optimizer=Adam(epsilon=EPSILON),
+        clip_norm=10.0,
+    ),
+    "gan": gan(),
+}
+"""What vision adds: in `branches` every layer, in the others the losses, optimizers and a second update."""
+
 PROGRAMS = {
     "momentum": classifier(SGD(0.05, momentum=0.9), L1(1e-4), L2(1e-3)),
     "adamw": classifier(Adam(1e-3, epsilon=EPSILON, weight_decay=0.1)),
     "summed": classifier(SGD(1e-3), loss=CrossEntropy("sum")),
     "autoencoder": autoencoder(),
+    **VISION,
 }
 
 
@@ -96,10 +211,13 @@ def arrays(program: Program) -> dict[str, np.ndarray]:
     random = np.random.Generator(np.random.PCG64(7))
     found: dict[str, np.ndarray] = {}
     for name, shape in program.arrays.items():
-        if shape == ():
-            found[name] = random.integers(0, CLASSES, EXAMPLES).astype(np.int32)
+        if name in ("y", "labels", "classes"):
+            high = 3 if name == "classes" else CLASSES
+            found[name] = random.integers(0, high, (EXAMPLES, *shape)).astype(np.int32)
         else:
             found[name] = random.random((EXAMPLES, *shape)).astype(np.float32)
+        if name == "boxes":
+            found[name][..., 0] = found[name][..., 0] > 0.7
     return found
 
 
@@ -136,7 +254,7 @@ def write_job(
         "threads": 1,
         "program": encode(program),
         "batch_size": BATCH,
-        "metrics": ["accuracy"] if "y" in data else ["reconstruction_mse"],
+        "metrics": ["accuracy"] if "y" in data else [],
         "data": {"train": split, "validation": split, "test": split},
         "weights": str(folder / "weights.npz"),
         "order": str(folder / "order.npy"),

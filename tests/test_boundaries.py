@@ -26,7 +26,7 @@ FRAMEWORKS = {
     "linen",
     "pytorch",
 }
-ROOMS_IN_ORDER = ["spec", "data", "plan", "environments", "execute", "analyse", "report", "cli"]
+ROOMS_IN_ORDER = ["spec", "data", "plan", "environments", "score", "execute", "analyse", "report", "cli"]
 """Nothing downstream is imported by anything upstream."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import statistics
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 from harness import environments, paths
 from harness.catalogue import Contender, backends, contender
-from tests.proving_ground import PROGRAMS, write_job
+from tests import dropped
+from tests.proving_ground import PROGRAMS, VISION, write_job
 
 DEFAULTS = [str(Contender(backend, backend.modes[backend.default_mode])) for backend in backends().values()]
 OTHERS = [
@@ -23,8 +26,8 @@ OTHERS = [
     if mode.name != backend.default_mode
 ]
 
-EVERY_LAYER = ["momentum", "adamw"]
-"""The programs that other modes prove: every layer, both kinds of optimizer. Compilers take their time."""
+EVERY_LAYER = ["momentum", "adamw", *VISION]
+"""The programs that other modes prove: every layer, every kind of optimizer. Compilers take their time."""
 
 Found = dict[str, dict[str, dict[str, Any]]]
 
@@ -41,20 +44,26 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Fo
             write_job(folder / name, PROGRAMS[name], backend=who.backend.folder, mode=who.mode.name)
             for name in (PROGRAMS if faults else EVERY_LAYER)
         ]
-        said = subprocess.run(
-            [str(python), "-m", "tests.faults", "float32,float64", str(int(faults)), *map(str, jobs)],
-            cwd=paths.root(),
-            env={**os.environ, "OMP_NUM_THREADS": "1", **_variables(who, folder)},
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        assert said.stdout.strip(), said.stderr[-3000:]
-        found: Found = json.loads(said.stdout.splitlines()[-1])
+        words = ["tests.faults", "float32,float64", str(int(faults)), *map(str, jobs)]
+        found: Found = _said(who, folder, python, *words)
         return found
 
     return run
+
+
+def _said(who: Contender, folder: Path, python: Path, *words: str) -> Any:
+    """The last line that a module of the tests prints in a contender's environment."""
+    said = subprocess.run(
+        [str(python), "-m", *words],
+        cwd=paths.root(),
+        env={**os.environ, "OMP_NUM_THREADS": "1", **_variables(who, folder)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert said.stdout.strip(), said.stderr[-3000:]
+    return json.loads(said.stdout.splitlines()[-1])
 
 
 def _variables(who: Contender, folder: Path) -> dict[str, str]:
@@ -84,3 +93,19 @@ def test_the_default_mode_is_proven_and_every_planted_fault_is_caught(
 @pytest.mark.parametrize("text", OTHERS)
 def test_every_other_mode_is_proven(ground: Callable[[str, bool], Found], text: str) -> None:
     assert_proven(ground(text, False), EVERY_LAYER)
+
+
+@pytest.mark.parametrize("text", [*DEFAULTS, *OTHERS])
+def test_dropout_drops_at_its_rate_scales_the_rest_draws_anew_and_is_off_in_evaluation(
+    text: str, tmp_path: Path
+) -> None:
+    who = contender(text)
+    python = environments.create(who, "cpu").python
+    found = _said(who, tmp_path, python, "tests.dropped", str(who.backend.folder), who.mode.name)
+    assert found["evaluation"] == 0.0
+    shares = found["shares"]
+    spread = math.sqrt(dropped.RATE * (1 - dropped.RATE) / (dropped.BATCH * dropped.WIDTH))
+    kept = 1 - dropped.RATE
+    assert abs(statistics.fmean(shares) - kept) < 5 * spread / math.sqrt(len(shares))
+    # Masks that repeat have no spread; one mask for a whole batch has eight times as much.
+    assert 0.6 < statistics.stdev(shares) / spread < 1.5

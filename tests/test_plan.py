@@ -97,7 +97,7 @@ def test_a_layer_whose_shapes_do_not_fit_is_named_with_its_line() -> None:
 
 def test_a_model_that_does_not_fit_the_loss_is_refused() -> None:
     conv = '[[workload.layers]]\ntype = "conv2d"\nfilters = 3\nsize = [3, 3]\n'
-    assert "cross_entropy needs logits (classes,)" in refusal(with_layers(conv))
+    assert "cross_entropy needs logits (*shape, classes)" in refusal(with_layers(conv))
 
 
 def test_text_that_is_not_toml_is_answered_with_its_line() -> None:

@@ -1,4 +1,4 @@
-"""Architectures: small functions in `suites/architectures/` that return a model."""
+"""Architectures: small functions in `suites/architectures/` that return a model, or several by name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ GIVEN = ("shape", "classes")
 """Arguments that the data set gives."""
 
 
-def build_model(
+def build_models(
     name: str, beside: Path, shape: tuple[int, ...], classes: int, arguments: Mapping[str, Any]
-) -> Model:
+) -> dict[str, Model]:
     """Call the function `name` of `architectures/<name>.py`, beside the suite file or in the checkout.
+
+    A single model is called `model`.
 
     Raises SpecError at `architecture` for an unknown name and at `model` for arguments that do not fit.
     """
@@ -42,10 +44,11 @@ def build_model(
     for key, parameter in optional.items():
         if parameter.default is inspect.Parameter.empty and key not in values:
             raise SpecError(f"{name} needs the argument {key!r}", ("model",))
-    return function(**values)
+    built = function(**values)
+    return {"model": built} if isinstance(built, Model) else dict(built)
 
 
-def _function(name: str, beside: Path) -> Callable[..., Model]:
+def _function(name: str, beside: Path) -> Callable[..., Model | dict[str, Model]]:
     folders = [beside / "architectures", suite_folder() / "architectures"]
     found = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.py")}
     if name not in found:
@@ -56,7 +59,7 @@ def _function(name: str, beside: Path) -> Callable[..., Model]:
     module = importlib.util.module_from_spec(source)
     try:
         source.loader.exec_module(module)
-        return typing.cast("Callable[..., Model]", getattr(module, name))
+        return typing.cast("Callable[..., Model | dict[str, Model]]", getattr(module, name))
     except AttributeError:
         raise SpecError(f"{found[name]} defines no function {name!r}", ("architecture",)) from None
     except Exception as error:

@@ -33,7 +33,8 @@ class RecipeTable:
 @dataclass(frozen=True)
 class WorkloadTable:
     """`[[workload]]`: a model (an architecture's name with its arguments, or a chain of layers); the data;
-    the training; what to judge by. `target` is the first metric's goal, the mean over seeds.
+    the training; what to judge by. `target` is the first metric's goal, the mean over seeds. `proof_batch`
+    is the proof's batch size where the training's would take NumPy too long.
     """
 
     name: str
@@ -47,10 +48,14 @@ class WorkloadTable:
     model: dict[str, Any] = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
     loss: Loss | None = None
+    clip_norm: float | None = None
     penalties: tuple[Penalty, ...] = ()
     target: float | None = None
+    proof_batch: int | None = None
 
     def __post_init__(self) -> None:
+        if self.proof_batch is not None:
+            check_positive(proof_batch=self.proof_batch)
         if not self.metrics:
             raise SpecError("needs at least one metric", ("metrics",))
         if (self.architecture is None) == (not self.layers):

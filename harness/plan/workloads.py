@@ -9,32 +9,41 @@ from pathlib import Path
 import numpy as np
 
 from harness.data import catalogue
+from harness.data.data_set import DataSet, array_shapes
 from harness.data.order import batch_order
 from harness.data.prepared import Prepared, prepare
 from harness.errors import UsageError, unknown
-from harness.plan.architectures import build_model
+from harness.plan.architectures import build_models
 from harness.plan.proof_files import save_arrays, write_proof
 from harness.plan.suite import SuiteFile, WorkloadTable
-from harness.plan.tasks import TASKS
+from harness.plan.tasks import TASKS, Training
 from harness.spec.codec import SpecError
+from harness.spec.derivations import with_derived
 from harness.spec.model import Model, sequential
 from harness.spec.spec import Recipe, Spec
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One spec at one size, with its target."""
+    """One spec at one size, with its target, on a data set."""
 
     name: str
     title: str
     target: float | None
     spec: Spec
+    data_set: DataSet
     train_examples: int
+    proof_batch: int | None = None
 
     @property
     def batch_size(self) -> int:
         """Examples in a training batch; the whole training set for a full batch."""
         return self.spec.recipe.batch_size or self.train_examples
+
+    @property
+    def proof_batch_size(self) -> int:
+        """Examples in a batch of the proof."""
+        return self.proof_batch or self.batch_size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -43,7 +52,7 @@ class Workload:
 
 
 def workloads(suite: SuiteFile, names: list[str] | None = None) -> list[Workload]:
-    """The workloads of a suite, all or the named ones. No data is touched.
+    """The workloads of a suite, all or the named ones. No data is touched but the user's own, for shapes.
 
     Raises UsageError: an unknown name, or a mistake in the suite with its line and field.
     """
@@ -65,16 +74,19 @@ def _workload(suite: SuiteFile, index: int) -> Workload:
 
 def _build(table: WorkloadTable, beside: Path) -> Workload:
     try:
-        data_set = catalogue.named(table.data.name)
+        data_set = catalogue.of(table.data, beside)
     except UsageError as error:
         raise SpecError(str(error), ("data", "name")) from None
     if table.task not in TASKS:
         raise SpecError(str(unknown("task", table.task, TASKS)), ("task",))
-    model = _model(table, beside, data_set.shape, len(data_set.classes))
     try:
-        program = TASKS[table.task].program(
-            model, data_set.shape, table.loss, table.optimizer, table.penalties
-        )
+        shapes = with_derived(array_shapes(data_set), table.data.derive)
+    except SpecError as error:
+        raise error.under("data") from None
+    models = _models(table, beside, data_set.shape, data_set.outputs)
+    training = Training(table.optimizer, table.loss, table.penalties, table.clip_norm)
+    try:
+        program = TASKS[table.task].program(models, shapes, training)
     except SpecError as error:
         raise SpecError(f"model, loss and data do not fit: {error.message}", ("name",)) from None
     batch_size = None if table.recipe.batch_size == "full" else table.recipe.batch_size
@@ -86,14 +98,22 @@ def _build(table: WorkloadTable, beside: Path) -> Workload:
     except SpecError as error:
         raise error.under("recipe") from None
     spec = Spec(program, table.data, recipe, table.metrics)
-    return Workload(table.name, table.title or table.name, table.target, spec, examples)
+    return Workload(
+        table.name,
+        table.title or table.name,
+        table.target,
+        spec,
+        data_set,
+        examples,
+        table.proof_batch,
+    )
 
 
-def _model(table: WorkloadTable, beside: Path, shape: tuple[int, ...], classes: int) -> Model:
+def _models(table: WorkloadTable, beside: Path, shape: tuple[int, ...], classes: int) -> dict[str, Model]:
     if table.architecture is not None:
-        return build_model(table.architecture, beside, shape, classes, table.model)
+        return build_models(table.architecture, beside, shape, classes, table.model)
     try:
-        return sequential(shape, *table.layers)
+        return {"model": sequential(shape, *table.layers)}
     except SpecError as error:
         # sequential's nodes are the suite's layers, one for one.
         raise SpecError(error.message, ("layers", *error.path[1:2])) from None
@@ -133,7 +153,15 @@ def load_data(
 ) -> Prepared:
     """The workload's data, prepared; downloaded first where need be."""
     data = workload.spec.data
-    return prepare(data.name, held_out=data.held_out, seed=data.seed, data_dir=data_dir, progress=progress)
+    return prepare(
+        workload.data_set,
+        held_out=data.held_out,
+        seed=data.seed,
+        scale=data.scale,
+        derive=data.derive,
+        data_dir=data_dir,
+        progress=progress,
+    )
 
 
 def write_inputs(workload: Workload, data: Prepared, folder: Path, seeds: list[int]) -> Inputs:
@@ -153,7 +181,7 @@ def write_inputs(workload: Workload, data: Prepared, folder: Path, seeds: list[i
         arrays = data.arrays()
         train = {name: arrays[f"train_{name}"] for name in workload.spec.program.arrays}
         initial = workload.spec.program.initial(seeds[0])
-        write_proof(inputs.proof, workload.spec.program, initial, train, workload.batch_size)
+        write_proof(inputs.proof, workload.spec.program, initial, train, workload.proof_batch_size)
     return inputs
 
 
