@@ -194,6 +194,13 @@ VISION = {
         clip_norm=10.0,
     ),
     "gan": gan(),
+    "gelu": one_update(
+        {"x": (12,), "y": ()},
+        sequential((12,), Dense(16), GELU(), Dense(16), GELU("tanh"), Dense(CLASSES)),
+        CrossEntropy(),
+        "y",
+        optimizer=SGD(StepDecay(0.1, 4, warmup=2)),
+    ),
 }
 """What vision adds: in `branches` every layer, in the others the losses, optimizers and a second update."""
 

@@ -15,9 +15,9 @@ The error of a tensor is the root mean square of the difference over that of the
 Tolerances follow from rounding. The reference itself is run several times at the precision in question with
 every weight, every input and, anew in each step, every number of the spec (rates, momenta, epsilons) moved by
 at most one unit in its last place; the largest error that this brings is what the computation loses by
-itself, and MULTIPLE times that is allowed, but never less than FLOOR. A tolerance above 1 says that this
-precision cannot decide the tensor: its gradient is zero but for rounding, as of a bias before batch
-normalization.
+itself, and MULTIPLE times that is allowed, but never less than FLOOR (COARSE_FLOOR where a backend's kernels
+hold their constants as float32). A tolerance above 1 says that this precision cannot decide the tensor: its
+gradient is zero but for rounding, as of a bias before batch normalization.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ MULTIPLE = 8.0
 """Allowed error over what the same computation loses by itself."""
 FLOOR: dict[Precision, float] = {"float64": 1e-10, "float32": MULTIPLE * 2.0**-23}
 """The least tolerance: "near 1e-10" in float64; a few units in the last place in float32."""
+COARSE_FLOOR = 2.0**-23
+"""The least tolerance in float64 where kernels hold their numbers, their own constants too, as float32."""
 NEGLIGIBLE = 1e-6
 """A tensor smaller than this share of the largest one of its kind is measured against that share instead: a
 gradient that is zero but for rounding has no relative error."""
@@ -155,7 +157,8 @@ def tolerances(
         evidence = reference_evidence(theirs, _shake(initial, precision, random), shaken, precision, disturb)
         for name, error in errors(evidence, reference, scale).items():
             worst[name] = max(worst[name], error)
-    return {name: max(FLOOR[precision], MULTIPLE * error) for name, error in worst.items()}
+    floor = max(FLOOR[precision], COARSE_FLOOR if coarse_numbers else 0.0)
+    return {name: max(floor, MULTIPLE * error) for name, error in worst.items()}
 
 
 def compare(
