@@ -11,6 +11,7 @@ import pytest
 
 from harness import cli, machine
 from harness.cli import COMMANDS
+from harness.plan.suite import suite_names
 from tests.conftest import Onespec
 
 Capture = pytest.CaptureFixture[str]
@@ -20,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
     ("words", "said"),
     [
         (["runn", "quick"], "unknown command 'runn'. Did you mean 'run'?"),
-        (["run"], "which suite? There is mnist, quick."),
+        (["run"], f"which suite? There is {', '.join(suite_names())}."),
         (["run", "quik"], "unknown suite 'quik'. Did you mean 'quick'?"),
         (["run", "nowhere/mine.toml"], "there is no suite file nowhere/mine.toml"),
         (["run", "quick", "-b", "trch"], "unknown backend 'trch'. Did you mean 'torch'?"),
@@ -30,6 +31,8 @@ Capture = pytest.CaptureFixture[str]
         ),
         (["run", "quick", "-b", "torch=2.0"], "a version is written with '=='"),
         (["run", "quick", "-w", "digits-mpl"], "Did you mean 'digits-mlp'?"),
+        (["run", "quick", "--size", "tinny"], "unknown size 'tinny'. There is cpu."),
+        (["run", "vision", "--size", "tinny"], "unknown size 'tinny'. Did you mean 'tiny'?"),
         (["run", "quick", "--device", "cdua:0"], "unknown device 'cdua:0'. Did you mean 'cuda:0'?"),
         (["run", "quick", "--blocks", "0"], "--blocks must be at least 1, got 0"),
         (["run", "quick", "--data-dir", "/nowhere"], "--data-dir /nowhere is not a folder"),

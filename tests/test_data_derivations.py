@@ -16,7 +16,7 @@ from harness.data.catalogue import CATALOGUE, array_shapes
 from harness.data.prepared import prepare
 from harness.spec import codec
 from harness.spec.codec import SpecError
-from harness.spec.derivations import Derivation, Grid, Latent, Noisy, with_derived
+from harness.spec.derivations import Derivation, Grid, Latent, Noisy, OneHot, with_derived
 from harness.spec.spec import Data
 
 RANDOM = np.random.default_rng(0)
@@ -55,6 +55,7 @@ def test_derivations_are_words_of_a_spec() -> None:
         ({"type": "latent", "size": 0}, r"derive\[0\].size: must be positive"),
         ({"type": "latent"}, r"derive\[0\].size: is missing"),
         ({"type": "laten", "size": 4}, "unknown derivation 'laten'. Did you mean 'latent'"),
+        ({"type": "one_hot", "classes": 0}, r"derive\[0\].classes: must be positive"),
         ({"type": "noisy", "sigma": -0.1}, r"derive\[0\].sigma: must be positive"),
         ({"type": "noisy", "sigma": 0.1, "seed": -1}, r"derive\[0\].seed: must lie in"),
         ({"type": "grid", "rows": 4, "columns": 0, "anchors": [[1, 1]]}, "columns: must be positive"),
@@ -79,6 +80,15 @@ def test_shapes_add_up_and_what_does_not_fit_is_refused() -> None:
         with_derived(DIGITS, (grid,))
     with pytest.raises(SpecError, match=r"derive\[1\]: there is an array 'noise' already"):
         with_derived(DIGITS, (Latent(3), Latent(4)))
+
+
+def test_one_hot_has_a_one_at_the_class_and_refuses_a_class_too_many() -> None:
+    assert with_derived(DIGITS, (OneHot(3),))["one_hot"] == (3,)
+    found = OneHot(3).apply({"y": np.array([2, 0], np.int32)}, "train", RANDOM)["one_hot"]
+    assert found.dtype == np.float32
+    assert found.tolist() == [[0, 0, 1], [1, 0, 0]]
+    with pytest.raises(SpecError, match="classes: the test split has the class 2, not below 2"):
+        OneHot(2).apply({"y": np.array([2, 0], np.int32)}, "test", RANDOM)
 
 
 # --- noise

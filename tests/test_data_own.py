@@ -231,7 +231,7 @@ def test_one_class_is_none(tmp_path: Path) -> None:
             {"csv": "a.csv", "target": "t", "kind": "klass"},
             "kind: unknown value 'klass'. Did you mean 'class'",
         ),
-        ({"csv": "a.csv", "target": "t", "kind": "class", "size": [1, 1]}, "size: goes with images"),
+        ({"csv": "a.csv", "target": "t", "kind": "class", "size": [1, 1]}, "size: is for images"),
         ({"csv": "a.csv", "target": "t", "kind": "class", "test": 0.0}, "test: must be positive"),
         (
             {"csv": "a.csv", "target": "t", "kind": "class", "test": 1.0},

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from harness.data import catalogue
 from harness.data.archives import Limits, tar_files
 from harness.data.catalogue import CATALOGUE, array_shapes
 from harness.data.data_set import DataSet, Raw
@@ -23,6 +24,7 @@ from harness.data.prepared import prepare
 from harness.data.sets import blood, classified, nuclei, scenes, tables
 from harness.data.split import drawn_for_test
 from harness.errors import UsageError
+from harness.spec.spec import Data
 
 LIMITS = Limits(members=8, member_bytes=1000, total_bytes=50_000)
 
@@ -422,7 +424,7 @@ def _annotation(*objects: tuple[str, Any, Any, Any, Any], size: tuple[Any, Any] 
 CELL = ("RBC", 10, 6, 30, 12)
 
 
-def _bccd(path: Path, changed: dict[str, bytes | None]) -> Raw:
+def _bccd(path: Path, changed: dict[str, bytes | None]) -> dict[str, Path]:
     members: dict[str, bytes | None] = {
         "ImageSets/Main/trainval.txt": b"one\ntwo\n",
         "ImageSets/Main/test.txt": b"three\n",
@@ -431,13 +433,15 @@ def _bccd(path: Path, changed: dict[str, bytes | None]) -> Raw:
         members[f"JPEGImages/{name}.jpg"] = picture(noise(30, 40, 3), "JPEG")
         members[f"Annotations/{name}.xml"] = _annotation(CELL)
     members |= changed
-    pack(path / blood.FILE, [(f"BCCD/{name}", body) for name, body in members.items() if body is not None])
-    return blood.load_bccd({blood.FILE: path / blood.FILE})
+    file = path / blood.FILE
+    return {
+        blood.FILE: pack(file, [(f"BCCD/{name}", body) for name, body in members.items() if body is not None])
+    }
 
 
 def test_bccd_gives_boxes_in_shares_and_counts_what_its_rules_change(tmp_path: Path) -> None:
     many = _annotation(CELL, ("WBC", 5, 5, 5, 9), ("Platelets", -4, 3, 8, 33), ("WBC", 1, 7, 3, 7))
-    raw = _bccd(tmp_path, {"Annotations/two.xml": many})
+    raw = blood.load_bccd(_bccd(tmp_path, {"Annotations/two.xml": many}))
     assert raw.arrays["train_x"].shape == (2, 208, 208, 3)
     assert raw.arrays["test_x"].dtype == np.uint8
     first, second = raw.arrays["train_objects"]
@@ -472,7 +476,7 @@ ENTITIES = b"""<!DOCTYPE a [<!ENTITY b "bbbbbbbb"><!ENTITY c "&b;&b;&b;&b;">]><a
 )
 def test_a_wrong_file_of_bccd_is_named(name: str, body: bytes | None, said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=said):
-        _bccd(tmp_path, {name: body})
+        blood.load_bccd(_bccd(tmp_path, {name: body}))
 
 
 # --- nuclei
@@ -545,3 +549,37 @@ def test_the_shapes_follow_from_what_the_target_is(name: str) -> None:
 def test_a_model_gives_a_number_a_class_or_one_for_a_value_and_a_mask() -> None:
     outputs = {name: CATALOGUE[name].outputs for name in ("digits", "diabetes", "nuclei", "bccd")}
     assert outputs == {"digits": 10, "diabetes": 1, "nuclei": 1, "bccd": 3}
+
+
+# --- images at another size
+
+
+def test_images_and_masks_come_at_the_size_asked_for() -> None:
+    small = catalogue.of(Data("shapes-segment", size=(32, 16)), Path())
+    assert array_shapes(small) == {"x": (32, 16, 3), "mask": (32, 16, 1)}
+    found = prepare(small)
+    arrays, whole = found.arrays(), prepare("shapes-segment").arrays()
+    assert arrays["test_x"].shape == (200, 32, 16, 3)
+    assert set(np.unique(arrays["test_mask"])) == {0.0, 1.0}, "a mask's pixels stay whole"
+    assert abs(arrays["test_mask"].mean() - whole["test_mask"].mean()) < 0.01
+    assert abs(arrays["test_x"].mean() - whole["test_x"].mean()) < 0.01
+    assert found.meta["sources"] == {"arrays": CATALOGUE["shapes-segment"].content_sha256}
+    assert prepare(catalogue.of(Data("shapes-segment", size=(16, 32)), Path())).folder != found.folder
+
+
+def test_boxes_are_in_shares_and_stay_as_they_are() -> None:
+    large = prepare(catalogue.of(Data("shapes-detect", size=(96, 96)), Path())).arrays()
+    np.testing.assert_array_equal(large["test_objects"], prepare("shapes-detect").arrays()["test_objects"])
+
+
+def test_photographs_of_blood_are_resized_once_from_the_original(tmp_path: Path) -> None:
+    files = _bccd(tmp_path, {})
+    raw = blood.load_bccd(files, (20, 30))
+    assert raw.arrays["train_x"].shape[1:] == (20, 30, 3)
+    resized = catalogue.of(Data("bccd", size=(20, 30)), Path())
+    np.testing.assert_array_equal(resized.load(files).arrays["train_x"], raw.arrays["train_x"])
+
+
+def test_a_table_has_no_size() -> None:
+    with pytest.raises(UsageError, match="breast-cancer has no images to resize"):
+        catalogue.of(Data("breast-cancer", size=(8, 8)), Path())

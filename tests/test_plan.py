@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from harness.errors import UsageError
 from harness.plan.jobs import plan_jobs
 from harness.plan.lines import line_of
 from harness.plan.suite import find_suite, parse_suite, read_suite, suite_names
+from harness.plan.variants import Sweep, sizes
 from harness.plan.workloads import workloads
+from harness.spec.layers import Dense, Flatten, Tanh
+from harness.spec.optimizers import SGD, Adam
 from tests.conftest import SUITE
 
 
@@ -113,9 +117,93 @@ def test_a_suite_that_is_not_there_is_answered_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_every_suite_of_the_checkout_can_be_planned(name: str) -> None:
-    suite = read_suite(find_suite(name))
-    assert all(workload.steps_per_epoch > 0 for workload in workloads(suite))
+def test_every_suite_of_the_checkout_can_be_planned_at_every_size(name: str) -> None:
+    path = find_suite(name)
+    tables = tomllib.loads(path.read_text())["workload"]
+    for size in set.intersection(*[set(sizes(table)) for table in tables]):
+        suite = read_suite(path, size)
+        assert all(workload.steps_per_epoch > 0 for workload in workloads(suite))
+
+
+VARIED = (
+    SUITE.replace('name = "tiny"', 'name = "tiny"\ntarget = 0.9')
+    + """
+[workload.sizes.tiny]
+model.hidden = [4]
+recipe.epochs = 2
+
+[workload.sweep.activation]
+relu = {}
+tanh = { model.activation = "tanh" }
+
+[workload.sweep.optimizer]
+sgd = {}
+adam = { optimizer.type = "adam", optimizer.learning_rate = 1e-3 }
+slow = { optimizer.learning_rate = 0.01, title = "Slow", target = 0.5 }
+"""
+)
+
+
+def test_a_sweep_is_a_workload_for_each_level_with_one_thing_changed() -> None:
+    suite = parse_suite("mine", Path("mine.toml"), VARIED)
+    found = {workload.name: workload for workload in workloads(suite)}
+    assert list(found) == ["tiny", "tiny.activation.tanh", "tiny.optimizer.adam", "tiny.optimizer.slow"]
+    base, tanh = found["tiny"].spec, found["tiny.activation.tanh"].spec
+    assert [type(node.layer) for node in tanh.program.models["model"].nodes] == [Flatten, Dense, Tanh, Dense]
+    assert (tanh.data, tanh.recipe, tanh.program.updates) == (base.data, base.recipe, base.program.updates)
+    (adam,) = found["tiny.optimizer.adam"].spec.program.updates
+    assert adam.optimizer == Adam(1e-3), "another type takes the place of the whole table"
+    (slow,) = found["tiny.optimizer.slow"].spec.program.updates
+    assert slow.optimizer == SGD(0.01)
+    assert suite.sweeps == (
+        Sweep("tiny", "activation", {"relu": "tiny", "tanh": "tiny.activation.tanh"}),
+        Sweep(
+            "tiny", "optimizer", {"sgd": "tiny", "adam": "tiny.optimizer.adam", "slow": "tiny.optimizer.slow"}
+        ),
+    )
+    titles = [found[name].title for name in ("tiny.activation.tanh", "tiny.optimizer.slow")]
+    assert titles == ["tiny; activation: tanh", "Slow"]
+    assert [workload.target for workload in found.values()] == [0.9, None, None, 0.5]
+
+
+def test_a_workload_is_chosen_with_its_variants() -> None:
+    suite = parse_suite("mine", Path("mine.toml"), VARIED)
+    assert len(workloads(suite, ["tiny"])) == 4
+    assert [workload.name for workload in workloads(suite, ["tiny.optimizer"])] == [
+        "tiny.optimizer.adam",
+        "tiny.optimizer.slow",
+    ]
+    with pytest.raises(UsageError, match="unknown workload 'tin'"):
+        workloads(suite, ["tin"])
+
+
+def test_a_size_is_laid_over_the_workload_and_under_its_sweeps() -> None:
+    for workload in workloads(parse_suite("mine", Path("mine.toml"), VARIED, "tiny")):
+        assert workload.spec.recipe.epochs == 2
+        assert workload.spec.program.count() == 64 * 4 + 4 + 4 * 10 + 10
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "place", "words"),
+    [
+        ('model.activation = "tanh"', 'model.activation = "tanhh"', "tanhh", "workload[0].sweep.activation.tanh.model.activation:"),
+        ('model.activation = "tanh"', 'metrics = ["psnrr"]', "psnrr", "workload[0].sweep.activation.tanh"),
+        ("optimizer.learning_rate = 1e-3", "optimizer.learning_rate = -1.0", "-1.0", "workload[0].sweep.optimizer.adam.optimizer.learning_rate: must be positive"),
+        ("learning_rate = 0.5", "learning_rate = -0.5", "-0.5", "workload[0].optimizer.learning_rate: must be positive"),
+        ("sgd = {}", "sgd = {}\nsame = {}", "[workload.sweep.optimizer]", "only one level can be the workload as it stands"),
+        ("sgd = {}", "sgd = 3", "sgd = 3", "workload[0].sweep.optimizer.sgd: must be a table of changes, got 3"),
+        ("[workload.sizes.tiny]", "[workload.sizes.cpu]", "[workload.sizes.cpu]", "is the size of the workload as it is written"),
+        ("sgd = {}", "S_G = { recipe.epochs = 2 }", "S_G", "is made of small letters"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_variant_is_answered_with_its_line(
+    right: str, wrong: str, place: str, words: str
+) -> None:
+    text = VARIED.replace(right, wrong, 1)
+    assert text != VARIED
+    said = refusal(text)
+    assert words in said
+    assert said.startswith(f"suites/mine.toml:{line(place, text)}: ")
 
 
 def test_lines_are_found_in_tables_and_arrays_of_tables() -> None:

@@ -27,7 +27,18 @@ def configure(parser: argparse.ArgumentParser, default_suite: str | None = None)
         help="backend[==version][:mode]; may be repeated; in place of the suite's list",
     )
     parser.add_argument(
-        "-w", "--workload", action="append", dest="workloads", metavar="WORKLOAD", help="may be repeated"
+        "-w",
+        "--workload",
+        action="append",
+        dest="workloads",
+        metavar="WORKLOAD",
+        help="with its variants; may be repeated",
+    )
+    parser.add_argument(
+        "--size",
+        default="cpu",
+        metavar="SIZE",
+        help="cpu, or one that the suite gives: tiny, gpu (default: cpu)",
     )
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, gpu or cuda:N (default: cpu)")
     parser.add_argument("--threads", type=_at_least(1), metavar="N", help="default: every core given to us")
@@ -56,6 +67,7 @@ def read(arguments: argparse.Namespace, blocks: int | None = None) -> Request:
         arguments.suite,
         contenders=arguments.contenders,
         workload_names=arguments.workloads,
+        size=arguments.size,
         device=arguments.device,
         threads=arguments.threads,
         seed=arguments.seed,

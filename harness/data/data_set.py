@@ -58,8 +58,10 @@ class DataSet:
     none.
 
     An embedded set comes inside a dependency or is generated; `content_sha256` then pins its arrays
-    (`digest.fingerprint`), as the files' checksums pin the others'. A user's own data are pinned by
-    `sources`, which computes checksums by name when it is asked, and by the `options` they are read with.
+    (`digest.fingerprint`), as the files' checksums pin the others'. A user's own data, and images at another
+    size, are pinned by `sources`, which gives checksums by name when it is asked, and by the `options` they
+    are read with. `load_at` reads images at any size (height, width) from larger originals; without it the
+    ones that `load` gives are resized.
 
     `folder` is the name of the folder in a data dir where it is not the set's own. `packing` is for a file
     that nobody offers for download: the folder that `PACK` makes it of, and where that is to be had.
@@ -76,6 +78,7 @@ class DataSet:
     value_range: tuple[float, float] | None
     load: Callable[[Mapping[str, Path]], Raw]
     files: tuple[File, ...] = ()
+    load_at: Callable[[Mapping[str, Path], tuple[int, int]], Raw] | None = None
     content_sha256: str | None = None
     target: Target = "class"
     scale: Scale = "unit"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 MOST_PIXELS = 1 << 26
+
+BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
 
 def read_image(
@@ -47,5 +50,21 @@ def read_image(
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"{where}: no image, damaged or truncated ({error})") from error
     if size is not None and (image.height, image.width) != size:
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        image = image.resize((size[1], size[0]), BILINEAR)
     return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def resize(
+    images: npt.NDArray[Any], size: tuple[int, int], *, nearest: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Images uint8 (count, height, width, channels of 1 or 3) at `size` (height, width): by Pillow's bilinear
+    filter, or for masks by the nearest pixel.
+    """
+    height, width = size
+    found = np.empty((len(images), height, width, images.shape[3]), np.uint8)
+    for place, image in enumerate(images):
+        drawn = Image.fromarray(np.squeeze(image, -1) if image.shape[-1] == 1 else image)
+        found[place] = np.asarray(drawn.resize((width, height), NEAREST if nearest else BILINEAR)).reshape(
+            found.shape[1:]
+        )
+    return found

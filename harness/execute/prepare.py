@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.environments import Environment
 from harness.errors import OnespecError, UsageError
 from harness.execute.request import Request
 from harness.execute.run import Entry, Ready
+from harness.plan.variants import Sweep
 from harness.plan.workloads import Workload, load_data, write_inputs
 from harness.spec.codec import encode
 from harness.store import SCHEMA, Store
@@ -43,7 +45,9 @@ def meta_of(request: Request, data: Mapping[str, Prepared], name: str) -> dict[s
             "title": text.suite.title,
             "path": str(suite_path.relative_to(paths.root()) if inside else suite_path),
             "text": text.text,
+            "size": text.size,
         },
+        "sweeps": encode(_swept(request)),
         "workloads": {
             workload.name: _workload_meta(workload, data[workload.name]) for workload in request.workloads
         },
@@ -71,6 +75,17 @@ def meta_of(request: Request, data: Mapping[str, Prepared], name: str) -> dict[s
             for job in request.jobs()
         ],
     }
+
+
+def _swept(request: Request) -> list[Sweep]:
+    """The suite's sweeps with at least two levels among the workloads of the run, and those levels alone."""
+    running = {workload.name for workload in request.workloads}
+    found = []
+    for sweep in request.suite.sweeps:
+        levels = {level: name for level, name in sweep.levels.items() if name in running}
+        if len(levels) > 1:
+            found.append(replace(sweep, levels=levels))
+    return found
 
 
 def _workload_meta(workload: Workload, data: Prepared) -> dict[str, Any]:

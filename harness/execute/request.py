@@ -14,6 +14,7 @@ from harness.environments.interpreters import parse_interpreters
 from harness.errors import UsageError, unknown
 from harness.plan.jobs import PlannedJob, plan_jobs
 from harness.plan.suite import ProtocolTable, SuiteFile, find_suite, parse_suite, read_suite
+from harness.plan.variants import AS_WRITTEN
 from harness.plan.workloads import Workload, workloads
 
 
@@ -54,6 +55,7 @@ class Request:
     def as_data(self) -> dict[str, Any]:
         """The request as JSON data, for `of_data`."""
         return {
+            "size": self.suite.size,
             "workloads": [workload.name for workload in self.workloads],
             "contenders": [str(contender) for contender in self.contenders],
             "device": self.device,
@@ -70,6 +72,7 @@ def request(
     *,
     contenders: list[str] | None = None,
     workload_names: list[str] | None = None,
+    size: str = AS_WRITTEN,
     device: str = "cpu",
     threads: int | None = None,
     seed: int = 0,
@@ -78,7 +81,7 @@ def request(
     interpreters: list[str] | None = None,
 ) -> Request:
     """A request by the words of the command line. Raises UsageError for whatever is wrong in them."""
-    suite = read_suite(find_suite(suite_name))
+    suite = read_suite(find_suite(suite_name), size)
     if data_dir is not None and not data_dir.is_dir():
         raise UsageError(f"--data-dir {data_dir} is not a folder")
     return _checked(
@@ -100,7 +103,7 @@ def of_data(meta: Mapping[str, Any]) -> Request:
     """The request that `run.json` keeps, on the suite's text of that day."""
     kept = meta["request"]
     path = paths.root() / meta["suite"]["path"]
-    suite = parse_suite(meta["suite"]["name"], path, meta["suite"]["text"])
+    suite = parse_suite(meta["suite"]["name"], path, meta["suite"]["text"], kept.get("size", AS_WRITTEN))
     return _checked(suite, kept, {name: Path(text) for name, text in kept["interpreters"].items()})
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from harness import paths
 from harness.errors import UsageError, unknown
 from harness.plan.lines import line_of
+from harness.plan.variants import AS_WRITTEN, Origin, Sweep, expand
 from harness.spec import codec
 from harness.spec.codec import SpecError
 from harness.spec.layers.base import Layer, check_positive
@@ -121,16 +122,19 @@ class Suite:
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """A suite with the text it was read from, so that a mistake can be shown in its line."""
+    """A suite at a size, with the text it was read from, so that a mistake can be shown in its line."""
 
     name: str
     path: Path
     text: str
+    size: str
     suite: Suite
+    origins: tuple[Origin, ...]
+    sweeps: tuple[Sweep, ...]
 
     def mistake(self, error: SpecError) -> UsageError:
         """The error with its file and line."""
-        return located(self.path, self.text, error)
+        return _located(self.path, self.text, self.origins, error)
 
 
 def suite_folder() -> Path:
@@ -155,29 +159,37 @@ def find_suite(name: str) -> Path:
     return suite_folder() / f"{name}.toml"
 
 
-def read_suite(path: Path) -> SuiteFile:
+def read_suite(path: Path, size: str = AS_WRITTEN) -> SuiteFile:
     """Read a suite file. Raises UsageError with file, line and field where it has a mistake."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
-    return parse_suite(path.stem, path, text)
+    return parse_suite(path.stem, path, text, size)
 
 
-def parse_suite(name: str, path: Path, text: str) -> SuiteFile:
+def parse_suite(name: str, path: Path, text: str, size: str = AS_WRITTEN) -> SuiteFile:
     """A suite from its text; `path` is for messages and for the architectures beside it."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
+    origins: tuple[Origin, ...] = ()
     try:
-        return SuiteFile(name, path, text, codec.decode(Suite, data))
+        expanded = expand(data, size)
+        origins = expanded.origins
+        suite = codec.decode(Suite, expanded.data)
     except SpecError as error:
-        raise located(path, text, error) from None
+        raise _located(path, text, origins, error) from None
+    return SuiteFile(name, path, text, size, suite, origins, expanded.sweeps)
 
 
-def located(path: Path, text: str, error: SpecError) -> UsageError:
-    """A mistake with the line and the field it is in."""
-    line = line_of(text, error.path)
+def _located(path: Path, text: str, origins: tuple[Origin, ...], error: SpecError) -> UsageError:
+    """A mistake with the line and the field it is in; of a variant's field, where that stands in the file."""
+    place = error.path
+    match place:
+        case ("workload", int(index), *field) if index < len(origins):
+            place = origins[index].place(tomllib.loads(text), tuple(field))
+    line = line_of(text, place)
     where = f"{path}:{line}" if line else str(path)
-    return UsageError(f"{where}: {error}")
+    return UsageError(f"{where}: {SpecError(error.message, place)}")

@@ -92,6 +92,7 @@ def _chosen(shapes: Shapes, names: tuple[str, ...]) -> dict[str, Shape]:
 
 TASKS: dict[str, Supervised | Adversarial] = {
     "classify": Supervised("x", ("y",), lambda _: CrossEntropy()),
+    "score": Supervised("x", ("one_hot",), lambda _: MeanSquaredError()),
     "regress": Supervised("x", ("value",), lambda _: MeanSquaredError()),
     "reconstruct": Supervised("x", ("x",), lambda _: MeanSquaredError()),
     "denoise": Supervised("noisy", ("x",), lambda _: MeanSquaredError()),

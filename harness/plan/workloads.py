@@ -52,15 +52,18 @@ class Workload:
 
 
 def workloads(suite: SuiteFile, names: list[str] | None = None) -> list[Workload]:
-    """The workloads of a suite, all or the named ones. No data is touched but the user's own, for shapes.
+    """The workloads of a suite, all or the named ones; a name stands for its variants too (`mlp` for
+    `mlp.activation.tanh`). No data is touched but the user's own, for shapes.
 
     Raises UsageError: an unknown name, or a mistake in the suite with its line and field.
     """
     known = {table.name: index for index, table in enumerate(suite.suite.workload)}
-    for name in names or ():
-        if name not in known:
+    chosen: dict[int, None] = {}
+    for name in names or known:
+        found = [index for full, index in known.items() if full == name or full.startswith(f"{name}.")]
+        if not found:
             raise unknown("workload", name, known)
-    chosen = [known[name] for name in dict.fromkeys(names or known)]
+        chosen.update(dict.fromkeys(found))
     return [_workload(suite, index) for index in chosen]
 
 

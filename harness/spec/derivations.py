@@ -103,6 +103,32 @@ class Noisy(Derivation):
         return {"noisy": np.clip(noise, 0, 1, out=noise)}
 
 
+@member("one_hot")
+@dataclass(frozen=True)
+class OneHot(Derivation):
+    """`one_hot` (classes,): 1 at the class `y`, 0 elsewhere."""
+
+    classes: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(classes=self.classes)
+
+    def shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+        """`one_hot`."""
+        return {"one_hot": (*_shape(shapes, "y"), self.classes)}
+
+    def apply(
+        self, arrays: Mapping[str, np.ndarray], split: str, random: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """No random numbers are drawn. Raises SpecError for a class that is not below `classes`."""
+        y = arrays["y"]
+        if y.max(initial=0) >= self.classes:
+            message = f"the {split} split has the class {y.max()}, not below {self.classes}"
+            raise SpecError(message, ("classes",))
+        return {"one_hot": (y[..., np.newaxis] == np.arange(self.classes)).astype(np.float32)}
+
+
 @member("grid")
 @dataclass(frozen=True)
 class Grid(Derivation):

@@ -21,14 +21,15 @@ class Data:
 
     `seed` draws the held-out examples; it belongs to the data, not to the replicate. `scale` is "unit" (x in
     [0, 1]), "standard" (x and a value to regress less their mean, over their standard deviation, both of
-    what is left for training) or "none"; without it the data set's own. `derive` adds arrays.
+    what is left for training) or "none"; without it the data set's own. `size` (height, width) is what images
+    and their masks are resized to; without it they are as they come. `derive` adds arrays.
 
     The user's own, both with the share `test` of them as test set:
 
     - `csv`: a table's file. Its column `target` is what is learnt, of the `kind` "class" or "value", and
       every other one a feature;
-    - `images`: a folder with a subfolder for each class; images are resized to `size` (height, width), with
-      `channels` 1 (grey) or 3.
+    - `images`: a folder with a subfolder for each class; images have no common size, so `size` must be given,
+      and `channels` is 1 (grey) or 3.
 
     Their paths are seen from the suite's folder. `name` is then what reports call them: without it the file's
     or folder's name.
@@ -70,7 +71,6 @@ class Data:
         owners = {
             "target": ("csv",),
             "kind": ("csv",),
-            "size": ("images",),
             "channels": ("images",),
             "test": ("csv", "images"),
         }
@@ -79,8 +79,12 @@ class Data:
             owned = any(getattr(self, owner) is not None for owner in allowed)
             if given and not owned:
                 raise codec.SpecError(f"goes with {' or '.join(allowed)}, data of your own", (field,))
-            if owned and not given and field in ("target", "kind", "size"):
+            if owned and not given and field in ("target", "kind"):
                 raise codec.SpecError("is missing", (field,))
+        if self.images is not None and self.size is None:
+            raise codec.SpecError("is missing", ("size",))
+        if self.csv is not None and self.size is not None:
+            raise codec.SpecError("is for images, not for a table", ("size",))
         if self.test is not None:
             check_positive(test=self.test)
             check_rate(test=self.test)

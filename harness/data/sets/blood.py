@@ -41,9 +41,9 @@ class _Box:
     bottom: float
 
 
-def load_bccd(paths: Mapping[str, Path]) -> Raw:
+def load_bccd(paths: Mapping[str, Path], size: tuple[int, int] = (SIDE, SIDE)) -> Raw:
     """The package's own splits: its training and validation parts together for training (validation is held
-    out by the spec's rule), and its test part. Images are resized to 208 x 208 pixels.
+    out by the spec's rule), and its test part. Images are resized to `size`.
 
     A box of zero width or height is dropped, a box across the image's edge is cut there, and both are
     counted. A box outside of its image or of an unknown class is an error, and so is a list that names what
@@ -57,13 +57,13 @@ def load_bccd(paths: Mapping[str, Path]) -> Raw:
         names = _member(path, members, f"BCCD/ImageSets/Main/{part}.txt").decode("ascii", "replace").split()
         if not names:
             raise DataError(f"{path}: the part {part!r} names no image")
-        images = np.empty((len(names), SIDE, SIDE, 3), np.uint8)
+        images = np.empty((len(names), *size, 3), np.uint8)
         objects = np.zeros((len(names), MOST_OBJECTS, 5))
         objects[..., 0] = -1
         for place, name in enumerate(names):
             image = f"BCCD/JPEGImages/{name}.jpg"
             where = f"{path}: member {image!r}"
-            images[place] = read_image(_member(path, members, image), where, 3, (SIDE, SIDE))
+            images[place] = read_image(_member(path, members, image), where, 3, size)
             notes = f"BCCD/Annotations/{name}.xml"
             where = f"{path}: member {notes!r}"
             found = read_boxes(_member(path, members, notes), where, counts)
@@ -152,6 +152,7 @@ SETS = (
         classes=CLASSES,
         value_range=(0, 255),
         load=load_bccd,
+        load_at=load_bccd,
         files=(
             File(FILE, 7_368_892, "eee8c776b6c1e924e1c33a03d7c06df09f2ffd9e53f626ffe074e2d70e773a8d", ()),
         ),
