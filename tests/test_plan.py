@@ -170,6 +170,7 @@ def test_a_workload_is_chosen_with_its_variants() -> None:
     suite = parse_suite("mine", Path("mine.toml"), VARIED)
     assert len(workloads(suite, ["tiny"])) == 4
     assert [workload.name for workload in workloads(suite, ["tiny.optimizer"])] == [
+        "tiny",
         "tiny.optimizer.adam",
         "tiny.optimizer.slow",
     ]

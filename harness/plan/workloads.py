@@ -52,15 +52,21 @@ class Workload:
 
 
 def workloads(suite: SuiteFile, names: list[str] | None = None) -> list[Workload]:
-    """The workloads of a suite, all or the named ones; a name stands for its variants too (`mlp` for
-    `mlp.activation.tanh`). No data is touched but the user's own, for shapes.
+    """The workloads of a suite, all or the named ones; `mlp` stands for its variants too, and
+    `mlp.activation` for all levels of that sweep. No data is touched but the user's own, for shapes.
 
     Raises UsageError: an unknown name, or a mistake in the suite with its line and field.
     """
     known = {table.name: index for index, table in enumerate(suite.suite.workload)}
     chosen: dict[int, None] = {}
+    levels = {f"{sweep.workload}.{sweep.factor}": set(sweep.levels.values()) for sweep in suite.sweeps}
     for name in names or known:
-        found = [index for full, index in known.items() if full == name or full.startswith(f"{name}.")]
+        wanted = levels.get(name, set())
+        found = [
+            index
+            for full, index in known.items()
+            if full == name or full.startswith(f"{name}.") or full in wanted
+        ]
         if not found:
             raise unknown("workload", name, known)
         chosen.update(dict.fromkeys(found))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from harness.spec.layers import GELU, Dense, Dropout, Flatten, Layer, ReLU, Shape, Sigmoid, Tanh
+from harness.spec.layers import ACTIVATIONS, ActivationName, Dense, Dropout, Flatten, Layer, Shape
 from harness.spec.model import Model, sequential
-
-ACTIVATIONS: dict[str, Layer] = {"relu": ReLU(), "sigmoid": Sigmoid(), "tanh": Tanh(), "gelu": GELU()}
 
 
 def mlp(
@@ -16,7 +12,7 @@ def mlp(
     *,
     hidden: tuple[int, ...],
     dropout: float = 0.0,
-    activation: Literal["relu", "sigmoid", "tanh", "gelu"] = "relu",
+    activation: ActivationName = "relu",
 ) -> Model:
     """Dense layers of the `hidden` widths with an activation, each with dropout behind it if any; then a
     logit for each class, or the one value of a regression.

@@ -1,6 +1,15 @@
 """The words of the language: every layer, its meaning beside its fields."""
 
-from harness.spec.layers.activation import GELU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from harness.spec.layers.activation import (
+    ACTIVATIONS,
+    GELU,
+    ActivationName,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from harness.spec.layers.base import Layer, Parameter, Pass, Shape
 from harness.spec.layers.convolution import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from harness.spec.layers.dense import Dense, Flatten
@@ -10,7 +19,9 @@ from harness.spec.layers.normalization import BatchNorm, LayerNorm
 from harness.spec.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
 __all__ = [
+    "ACTIVATIONS",
     "GELU",
+    "ActivationName",
     "Add",
     "AvgPool2D",
     "BatchNorm",

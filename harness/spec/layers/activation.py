@@ -99,3 +99,14 @@ class GELU(_Activation):
         if self.form == "exact":
             return x * 0.5 * (tape.erf(x * math.sqrt(0.5)) + 1.0)
         return x * 0.5 * (tape.tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1.0)
+
+
+ActivationName = Literal["relu", "sigmoid", "tanh", "gelu"]
+"""An activation by the name that architectures take."""
+
+ACTIVATIONS: dict[ActivationName, Layer] = {
+    "relu": ReLU(),
+    "sigmoid": Sigmoid(),
+    "tanh": Tanh(),
+    "gelu": GELU(),
+}
