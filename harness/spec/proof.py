@@ -41,9 +41,12 @@ STEPS = 10
 """Optimizer steps in a proof."""
 RUNS = 6
 """Runs of the reference from which the loss by rounding is taken."""
-MULTIPLE = 8.0
-"""Allowed error over what the same computation loses by itself."""
-FLOOR: dict[Precision, float] = {"float64": 1e-10, "float32": MULTIPLE * 2.0**-23}
+MULTIPLE: dict[Precision, float] = {"float64": 100.0, "float32": 8.0}
+"""Allowed error over what the same computation loses by itself. NumPy sums pairwise and frameworks mostly one
+after the other, which loses more (ten steps of ResNet-20: PyTorch nine times what the reference does).
+float64 has digits to spare for that: a convention that differs stands far above either.
+"""
+FLOOR: dict[Precision, float] = {"float64": 1e-10, "float32": 8 * 2.0**-23}
 """The least tolerance: "near 1e-10" in float64; a few units in the last place in float32."""
 COARSE_FLOOR = 2.0**-23
 """The least tolerance in float64 where kernels hold their numbers, their own constants too, as float32."""
@@ -158,7 +161,7 @@ def tolerances(
         for name, error in errors(evidence, reference, scale).items():
             worst[name] = max(worst[name], error)
     floor = max(FLOOR[precision], COARSE_FLOOR if coarse_numbers else 0.0)
-    return {name: max(floor, MULTIPLE * error) for name, error in worst.items()}
+    return {name: max(floor, MULTIPLE[precision] * error) for name, error in worst.items()}
 
 
 def compare(
