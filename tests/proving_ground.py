@@ -238,11 +238,20 @@ def initial(program: Program) -> dict[str, np.ndarray]:
 
 
 def write_job(
-    folder: Path, program: Program, *, backend: Path, mode: str, kind: str = "verify", **changes: Any
+    folder: Path,
+    program: Program,
+    *,
+    backend: Path,
+    mode: str,
+    kind: str = "verify",
+    data: Mapping[str, np.ndarray] | None = None,
+    **changes: Any,
 ) -> Path:
-    """A job on `program` in `folder`, with its weights, order and (once for a folder) its proof."""
+    """A job on `program` in `folder`, with its weights, order and (once for a folder) its proof. `data` has
+    EXAMPLES examples of each array; without it they are drawn.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    data = arrays(program)
+    data = arrays(program) if data is None else data
     weights = initial(program)
     if not (folder / "proof" / "tolerances.json").exists():
         write_proof(folder / "proof", program, weights, data, BATCH)

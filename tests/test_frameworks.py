@@ -45,15 +45,15 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Fo
             for name in (PROGRAMS if faults else EVERY_LAYER)
         ]
         words = ["tests.faults", "float32,float64", str(int(faults)), *map(str, jobs)]
-        found: Found = _said(who, folder, python, *words)
+        found: Found = said(who, folder, python, *words)
         return found
 
     return run
 
 
-def _said(who: Contender, folder: Path, python: Path, *words: str) -> Any:
+def said(who: Contender, folder: Path, python: Path, *words: str) -> Any:
     """The last line that a module of the tests prints in a contender's environment."""
-    said = subprocess.run(
+    finished = subprocess.run(
         [str(python), "-m", *words],
         cwd=paths.root(),
         env={**os.environ, "OMP_NUM_THREADS": "1", **_variables(who, folder)},
@@ -62,8 +62,8 @@ def _said(who: Contender, folder: Path, python: Path, *words: str) -> Any:
         timeout=900,
         check=False,
     )
-    assert said.stdout.strip(), said.stderr[-3000:]
-    return json.loads(said.stdout.splitlines()[-1])
+    assert finished.stdout.strip(), finished.stderr[-3000:]
+    return json.loads(finished.stdout.splitlines()[-1])
 
 
 def _variables(who: Contender, folder: Path) -> dict[str, str]:
@@ -101,7 +101,7 @@ def test_dropout_drops_at_its_rate_scales_the_rest_draws_anew_and_is_off_in_eval
 ) -> None:
     who = contender(text)
     python = environments.create(who, "cpu").python
-    found = _said(who, tmp_path, python, "tests.dropped", str(who.backend.folder), who.mode.name)
+    found = said(who, tmp_path, python, "tests.dropped", str(who.backend.folder), who.mode.name)
     assert found["evaluation"] == 0.0
     shares = found["shares"]
     spread = math.sqrt(dropped.RATE * (1 - dropped.RATE) / (dropped.BATCH * dropped.WIDTH))

@@ -9,8 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analyse.run import Run
+from harness.analyse.sweeps import Sweep, level_names, sweeps
 from harness.report import words
 from harness.report.columns import Column, Line, brief, build
+from harness.report.sweeps import grid
 
 # What a narrow terminal does without, the most dispensable first.
 _DISPENSABLE = ("device_memory", "import", "training", "cold", "peak_memory", "rank", "metric", "ratio")
@@ -18,11 +20,15 @@ _STYLES = {"ok": "green", "not run": "yellow", "unsupported": "yellow"}
 
 
 def print_summary(run: Run, console: Console) -> None:
-    """Print one table a workload, and below it why contenders are not ranked.
+    """Print one table a workload, and below it why contenders are not ranked; then one a sweep, in place of
+    its levels' own.
 
     Columns that do not fit the console's width are left out, the least important first.
     """
+    levels = level_names(run)
     for workload in run.workloads:
+        if workload in levels:
+            continue
         about = run.meta["workloads"][workload]
         shown = build(run.summary_of(workload), brief(about.get("metric")))
         console.print()
@@ -34,8 +40,22 @@ def print_summary(run: Run, console: Console) -> None:
             )
             console.print(reason)
         console.print(Text(words.result(run, workload)), style="italic")
+    for sweep in sweeps(run):
+        console.print()
+        console.print(Text.assemble((f"{sweep.workload}: {sweep.factor}", "bold")))
+        console.print(_swept(sweep))
     for warning in words.warnings(run):
         console.print(Text(f"note: {warning}"), style="yellow")
+
+
+def _swept(sweep: Sweep) -> Table:
+    header, rows = grid(sweep)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for title in header:
+        table.add_column(title, justify="left" if title == sweep.factor else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _fitting(columns: tuple[Column, ...], lines: tuple[Line, ...], console: Console) -> Table:

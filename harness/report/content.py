@@ -11,9 +11,11 @@ from harness.analyse import proof
 from harness.analyse.environments import Environment, group
 from harness.analyse.environments import Facts as EnvironmentFacts
 from harness.analyse.run import Run
+from harness.analyse.sweeps import level_names, sweeps
 from harness.report import words
 from harness.report.columns import Cell, Table, build, full
 from harness.report.numbers import gibibytes, scientific, whole
+from harness.report.sweeps import grid
 
 Facts = list[tuple[str, str]]
 _GROUPS = ("output", "loss", "gradient", "parameters")
@@ -41,8 +43,18 @@ class ProofLine:
 
 
 @dataclass(frozen=True)
+class SweepShown:
+    """A sweep's figure (None: nothing is ranked) and its table: header, and a row a level."""
+
+    factor: str
+    figure: Figure | None
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Workload:
-    """Everything the report shows of one workload."""
+    """Everything the report shows of one workload: with the sweeps that vary it, or as a level of one."""
 
     name: str
     title: str
@@ -50,6 +62,8 @@ class Workload:
     facts: Facts
     table: Table
     figures: tuple[Figure, ...]
+    sweeps: tuple[SweepShown, ...]
+    is_level: bool
     proof_groups: tuple[str, ...]
     proof: tuple[ProofLine, ...]
     spec: str
@@ -76,8 +90,16 @@ class Content:
     run: Run
 
 
-def gather(run: Run, figures: dict[str, tuple[Figure, ...]]) -> Content:
-    """The content of one run, with the figures drawn for each of its workloads."""
+@dataclass(frozen=True)
+class Drawn:
+    """The figures of a run, by workload, and by workload and factor."""
+
+    workloads: dict[str, tuple[Figure, ...]]
+    sweeps: dict[tuple[str, str], Figure]
+
+
+def gather(run: Run, drawn: Drawn) -> Content:
+    """The content of one run, with the figures drawn for it."""
     meta = run.meta
     suite = meta.get("suite") or {}
     software = meta.get("software") or {}
@@ -90,7 +112,7 @@ def gather(run: Run, figures: dict[str, tuple[Figure, ...]]) -> Content:
         commit=str(software.get("commit") or ""),
         seed=str(meta.get("seed", "")),
         warnings=words.warnings(run),
-        workloads=tuple(_workload(run, name, figures.get(name, ())) for name in run.workloads),
+        workloads=tuple(_workload(run, name, drawn) for name in run.workloads),
         settings=_facts({key: meta.get(key) for key in ("device", "threads", "blocks", "seed", "created")}),
         machine=_facts(meta.get("machine") or {}),
         software=_facts(software),
@@ -101,7 +123,7 @@ def gather(run: Run, figures: dict[str, tuple[Figure, ...]]) -> Content:
     )
 
 
-def _workload(run: Run, name: str, figures: tuple[Figure, ...]) -> Workload:
+def _workload(run: Run, name: str, drawn: Drawn) -> Workload:
     about = run.meta["workloads"][name]
     groups, lines = _proof(run, name)
     return Workload(
@@ -110,7 +132,13 @@ def _workload(run: Run, name: str, figures: tuple[Figure, ...]) -> Workload:
         result=words.result(run, name),
         facts=_workload_facts(about),
         table=build(run.summary_of(name), full(about.get("metric"))),
-        figures=figures,
+        figures=drawn.workloads.get(name, ()),
+        sweeps=tuple(
+            SweepShown(sweep.factor, drawn.sweeps.get((name, sweep.factor)), *grid(sweep))
+            for sweep in sweeps(run)
+            if sweep.workload == name
+        ),
+        is_level=name in level_names(run),
         proof_groups=groups,
         proof=lines,
         spec=json.dumps(about.get("spec"), indent=2, ensure_ascii=False),

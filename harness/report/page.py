@@ -11,9 +11,12 @@ import pandas as pd
 
 import harness
 from harness.analyse.run import Run
+from harness.analyse.sweeps import level_names, sweeps
 from harness.errors import NothingMeasured, OnespecError
 from harness.report import content, figures, markdown, svg, words
+from harness.report.drawing import Drawing
 from harness.report.palette import Look, looks
+from harness.report.sweeps import draw as draw_sweep
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -37,21 +40,30 @@ def write(runs: list[Run], output: Path) -> Path:
     return page
 
 
-def _figures(
-    run: Run, palette: Mapping[str, Look], output: Path, prefixed: bool
-) -> dict[str, tuple[content.Figure, ...]]:
-    """Draw every figure of a run: as SVG for the page, and as PNG into `output`."""
-    drawn = {}
-    for workload in run.workloads:
-        made = []
-        for drawing in figures.draw(run, workload, palette):
-            stem = slug("-".join([*([run.name] if prefixed else []), workload, drawing.name]))
-            file = f"figures/{stem}.png"
-            svg.png(drawing.figure, output / file)
-            inline = svg.inline(drawing.figure, slug(f"{run.name}-{stem}"), drawing.alt)
-            made.append(content.Figure(drawing.title, drawing.caption, drawing.alt, inline, file))
-        drawn[workload] = tuple(made)
-    return drawn
+def _figures(run: Run, palette: Mapping[str, Look], output: Path, prefixed: bool) -> content.Drawn:
+    """Draw every figure of a run: as SVG for the page, and as PNG into `output`. The levels of a sweep share
+    its figure and have none of their own.
+    """
+
+    def made(workload: str, drawing: Drawing) -> content.Figure:
+        stem = slug("-".join([*([run.name] if prefixed else []), workload, drawing.name]))
+        file = f"figures/{stem}.png"
+        svg.png(drawing.figure, output / file)
+        inline = svg.inline(drawing.figure, slug(f"{run.name}-{stem}"), drawing.alt)
+        return content.Figure(drawing.title, drawing.caption, drawing.alt, inline, file)
+
+    levels = level_names(run)
+    workloads = {
+        workload: tuple(made(workload, drawing) for drawing in figures.draw(run, workload, palette))
+        for workload in run.workloads
+        if workload not in levels
+    }
+    compared = {}
+    for sweep in sweeps(run):
+        drawing = draw_sweep(sweep, palette)
+        if drawing is not None:
+            compared[sweep.workload, sweep.factor] = made(sweep.workload, drawing)
+    return content.Drawn(workloads, compared)
 
 
 def slug(text: str) -> str:
