@@ -110,6 +110,28 @@ def branches() -> Model:
     return net.model(out)
 
 
+def vectors() -> Model:
+    """Vectors that are normalized, added and joined."""
+    net = Network((12,))
+    stem = net.chain("x", Dense(16), Sigmoid(), LayerNorm())
+    deep = net.chain(stem, Dense(16), Tanh())
+    joined = net.add(Concatenate(), net.add(Add(), stem, deep), deep)
+    return net.model(net.add(Dense(CLASSES), joined))
+
+
+def grid() -> Model:
+    """A vector made an image, by a transposed and a depthwise convolution, and a vector again."""
+    return sequential(
+        (12,),
+        Dense(18),
+        Reshape((3, 3, 2)),
+        Conv2DTranspose(4, (3, 3), (2, 2), "same"),
+        DepthwiseConv2D((3, 3), (2, 2), "same", multiplier=2),
+        GlobalAvgPool2D(),
+        Dense(CLASSES),
+    )
+
+
 def one_update(
     arrays: dict[str, tuple[int, ...]], model: Model, loss: Any, *inputs: str, **more: Any
 ) -> Program:
@@ -120,7 +142,7 @@ def one_update(
 
 
 def gan() -> Program:
-    """A generator and a discriminator, each moved by its own update."""
+    """A generator and a discriminator of images."""
     generator = sequential(
         (6,),
         Dense(16, bias=False),
@@ -143,13 +165,18 @@ def gan() -> Program:
         Flatten(),
         Dense(1),
     )
+    return adversaries(generator, discriminator)
+
+
+def adversaries(generator: Model, discriminator: Model) -> Program:
+    """A generator from noise and a discriminator, each moved by its own update."""
     make = Call("made", "generator", ("noise",))
     judge_real, judge_made = Call("real?", "discriminator", ("x",)), Call("made?", "discriminator", ("made",))
     real, false = BinaryCrossEntropy(1.0), BinaryCrossEntropy(0.0)
     optimizer = Adam(1e-3, beta1=0.5, epsilon=EPSILON)
     tell = (Term(real, ("real?",)), Term(false, ("made?",), 0.5))
     return Program(
-        {"x": SHAPE, "noise": (6,)},
+        {"x": discriminator.inputs["x"].shape, "noise": (6,)},
         {"generator": generator, "discriminator": discriminator},
         (
             Update("tell", (make, judge_real, judge_made), tell, ("discriminator",), optimizer),
@@ -204,12 +231,30 @@ VISION = {
 }
 """What vision adds: in `branches` every layer, in the others the losses, optimizers and a second update."""
 
+SMALL = {
+    "vectors": one_update(
+        {"x": (12,), "y": ()},
+        vectors(),
+        CrossEntropy(label_smoothing=0.1),
+        "y",
+        optimizer=SGD(Cosine(0.1, 8, end=0.01, warmup=3), momentum=0.9),
+        clip_norm=2.0,
+    ),
+    "grid": one_update({"x": (12,), "y": ()}, grid(), CrossEntropy(), "y", optimizer=SGD(0.1)),
+    "duel": adversaries(
+        sequential((6,), Dense(16), ReLU(), Dense(12)),
+        sequential((12,), Dense(16), BatchNorm(), LeakyReLU(), Dense(1)),
+    ),
+}
+"""Words of vision again, in programs that take a compiler little time: for one fault after another."""
+
 PROGRAMS = {
     "momentum": classifier(SGD(0.05, momentum=0.9), L1(1e-4), L2(1e-3)),
     "adamw": classifier(Adam(1e-3, epsilon=EPSILON, weight_decay=0.1)),
     "summed": classifier(SGD(1e-3), loss=CrossEntropy("sum")),
     "autoencoder": autoencoder(),
     **VISION,
+    **SMALL,
 }
 
 

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from harness.spec.layers import Upsample2D
+
 
 def epsilon_first(module: ModuleType) -> Callable[[], None]:
     right = module.optimizer_of
@@ -51,3 +53,48 @@ def dropout_left_on(module: ModuleType) -> Callable[[], None]:
 
     nnx.Dropout.__call__ = wrong
     return lambda: setattr(nnx.Dropout, "__call__", right)
+
+
+def epsilon_outside(module: ModuleType) -> Callable[[], None]:
+    right = optax.rmsprop
+    optax.rmsprop = lambda *words, **named: right(*words, **{**named, "eps_in_sqrt": False})
+    return lambda: setattr(optax, "rmsprop", right)
+
+
+def rate_inside(module: ModuleType) -> Callable[[], None]:
+    """Momentum as Keras and MXNet write it: the velocity holds the learning rates of its past steps."""
+    right = optax.sgd
+    optax.sgd = lambda rate, momentum: optax.chain(
+        optax.scale_by_learning_rate(rate), optax.trace(momentum or 0.0)
+    )
+    return lambda: setattr(optax, "sgd", right)
+
+
+def clipped_by_tensor(module: ModuleType) -> Callable[[], None]:
+    right = optax.clip_by_global_norm
+
+    def wrong(limit: float) -> optax.GradientTransformation:
+        def clip(gradient: Any) -> Any:
+            return gradient * jnp.minimum(1.0, limit / jnp.linalg.norm(gradient.reshape(-1)))
+
+        return optax.stateless(lambda gradients, _: jax.tree.map(clip, gradients))
+
+    optax.clip_by_global_norm = wrong
+    return lambda: setattr(optax, "clip_by_global_norm", right)
+
+
+def bilinear(module: ModuleType) -> Callable[[], None]:
+    layers = module.layers
+    right = layers.lower.dispatch(Upsample2D)
+
+    def wrong(layer: Upsample2D, place: Any) -> Any:
+        rows, columns = layer.size
+
+        def resize(x: Any) -> Any:
+            n, height, width, channels = x.shape
+            return jax.image.resize(x, (n, height * rows, width * columns, channels), "bilinear")
+
+        return layers._function(resize)
+
+    layers.lower.register(Upsample2D, wrong)
+    return lambda: layers.lower.register(Upsample2D, right)
