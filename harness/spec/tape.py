@@ -9,9 +9,8 @@ The method is the textbook one: A. Griewank and A. Walther, Evaluating Derivativ
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -84,10 +83,10 @@ class Array:
         a, b = self, other
         into_a, into_b = _to_shape(a), _to_shape(b)
         return Array(
-            _product(a.value, b.value),
+            a.value @ b.value,
             [
-                (a, lambda g: into_a(_product(g, np.swapaxes(b.value, -1, -2)))),
-                (b, lambda g: into_b(_product(np.swapaxes(a.value, -1, -2), g))),
+                (a, lambda g: into_a(g @ np.swapaxes(b.value, -1, -2))),
+                (b, lambda g: into_b(np.swapaxes(a.value, -1, -2) @ g)),
             ],
         )
 
@@ -103,47 +102,6 @@ class Array:
         return Array(self.value[key], [(self, pull)])
 
 
-_rounding: np.random.Generator | None = None
-
-
-@contextlib.contextmanager
-def sums_in_sequence(random: np.random.Generator) -> Iterator[None]:
-    """While it is open, sums and matrix products lose what they would lose if their terms were added one
-    after the other, as frameworks do, and not in pairs and blocks, as NumPy does.
-
-    Of n terms x_i of random sign the partial sums grow with the root of their number, and each is rounded by
-    about a quarter of eps: together eps / 4 * sqrt(n * sum x_i^2), here with a random sign and size
-    (N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 4.2).
-    """
-    global _rounding  # noqa: PLW0603
-    before, _rounding = _rounding, random
-    try:
-        yield
-    finally:
-        _rounding = before
-
-
-def _sum(values: np.ndarray, axis: Axes, keepdims: bool) -> np.ndarray:
-    exact = np.asarray(np.sum(values, axis=axis, keepdims=keepdims))
-    if _rounding is None:
-        return exact
-    squares = np.sum(np.square(values), axis=axis, keepdims=keepdims)
-    return _rounded(_rounding, exact, squares, values.size / max(1, exact.size))
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    exact = np.asarray(a @ b)
-    if _rounding is None:
-        return exact
-    return _rounded(_rounding, exact, np.square(a) @ np.square(b), a.shape[-1])
-
-
-def _rounded(random: np.random.Generator, exact: np.ndarray, squares: Any, terms: float) -> np.ndarray:
-    unit = np.finfo(exact.dtype).eps * math.sqrt(terms) / 4
-    lost = random.standard_normal(exact.shape) * unit * np.sqrt(squares)
-    return np.asarray(exact + lost, exact.dtype)
-
-
 def constant(value: Operand, like: Array) -> Array:
     """A value that nothing is differentiated by, in the dtype of `like`."""
     if isinstance(value, Array):
@@ -157,9 +115,9 @@ def _to_shape(target: Array) -> Pullback:
 
     def pull(g: np.ndarray) -> np.ndarray:
         extra = g.ndim - len(shape)
-        summed = _sum(g, tuple(range(extra)), keepdims=False) if extra else g
+        summed = g.sum(axis=tuple(range(extra))) if extra else g
         axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and summed.shape[axis] != 1)
-        return _sum(summed, axes, keepdims=True) if axes else summed
+        return summed.sum(axis=axes, keepdims=True) if axes else summed
 
     return pull
 
@@ -251,7 +209,7 @@ def total(a: Array, axis: Axes = None, keepdims: bool = False) -> Array:
             g = np.expand_dims(g, axis)
         return np.broadcast_to(g, a.shape).astype(a.dtype)
 
-    return Array(_sum(a.value, axis, keepdims), [(a, pull)])
+    return Array(np.sum(a.value, axis=axis, keepdims=keepdims), [(a, pull)])
 
 
 def mean(a: Array, axis: Axes = None, keepdims: bool = False) -> Array:
