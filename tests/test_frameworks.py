@@ -28,8 +28,8 @@ OTHERS = [
 ]
 
 EVERY_LAYER = ["momentum", "branches", "pixels", "masks", "detector", "vectors", "duel"]
-"""The programs that other modes prove: every layer, loss and kind of optimizer, clipping at work and at rest, two
-updates. Compilers take their time: what these have as well is left to the default modes."""
+"""The programs that other modes prove: every layer, loss and kind of optimizer, clipping at work and at rest,
+two updates. Compilers take their time: what else there is, is left to the default modes."""
 
 Found = dict[str, dict[str, dict[str, Any]]]
 
