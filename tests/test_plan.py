@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.plan.jobs import plan_jobs
+from harness.plan.jobs import TWIN, plan_jobs
 from harness.plan.lines import line_of
 from harness.plan.suite import find_suite, parse_suite, read_suite, suite_names
 from harness.plan.variants import Sweep, sizes
@@ -240,6 +240,42 @@ def test_every_contender_has_one_turn_in_every_block(
         assert job.learn == (job.block < seeds)
         assert job.seed == (seed + job.block if job.learn else seed)
     assert jobs == plan_jobs(["w", "v"], names, blocks=blocks, seeds=seeds, seed=seed)
+
+
+@given(
+    names=st.integers(1, 5).map(lambda n: [f"c{i}" for i in range(n)]),
+    chosen=st.integers(0, 4),
+    blocks=st.integers(1, 5),
+)
+def test_the_twin_has_a_turn_among_the_others_and_is_otherwise_its_original(
+    names: list[str], chosen: int, blocks: int
+) -> None:
+    control = names[chosen % len(names)]
+    twin = control + TWIN
+    jobs = plan_jobs(["w", "v"], names, blocks=blocks, seeds=blocks, seed=7, control=control)
+    without = plan_jobs(["w", "v"], names, blocks=blocks, seeds=blocks, seed=7)
+    assert {job.id for job in jobs} - {job.id for job in without} == {
+        f"{workload}/{twin}/measure/{block}" for workload in ("w", "v") for block in range(blocks)
+    }
+    for one in (job for job in jobs if job.contender == twin):
+        (first,) = (
+            job
+            for job in jobs
+            if (job.kind, job.workload, job.block, job.contender)
+            == ("measure", one.workload, one.block, control)
+        )
+        assert one.entered == first.contender == first.entered
+        assert one.seed == first.seed, "the same weights and batches"
+        assert not one.learn
+        turns = [job.turn or 0 for job in jobs if (job.workload, job.block) == (one.workload, one.block)]
+        assert sorted(turns) == list(range(len(names) + 1)), "no two have the same turn"
+
+
+def test_a_twin_goes_before_its_original_as_often_as_after_it() -> None:
+    jobs = plan_jobs(["w"], ["a", "b", "c"], blocks=400, seeds=1, seed=0, control="a")
+    turn = {(job.contender, job.block): job.turn or 0 for job in jobs if job.kind == "measure"}
+    before = sum(turn["a~twin", block] < turn["a", block] for block in range(400))
+    assert 160 < before < 240
 
 
 def test_the_order_of_turns_differs_from_block_to_block() -> None:

@@ -73,6 +73,51 @@ def test_a_measurement_holds_raw_samples_curve_and_final_metric(
     assert memory["start_bytes"] < memory["import_bytes"] <= memory["peak_bytes"]
 
 
+@pytest.mark.parametrize("words", [["--control", "first"], ["--control", "plain:loop"]])
+def test_the_control_enters_twice_as_the_same_thing(
+    onespec: Onespec, suite: Path, tmp_path: Path, words: list[str]
+) -> None:
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out, *words) == 0
+    meta = json.loads((out / "run.json").read_text())
+    assert meta["control"] == {"contender": "plain", "twin": "plain~twin"}
+    assert meta["contenders"] == ["plain"]
+    found = records(out)
+    assert set(found) == {job["job"] for job in meta["jobs"]}
+    assert {job for job in found if "~" in job} == {f"tiny/plain~twin/measure/{block}" for block in (0, 1)}
+    for block in (0, 1):
+        first, second = (found[f"tiny/plain{end}/measure/{block}"] for end in ("", "~twin"))
+        assert second["status"] == "ok"
+        assert {first["turn"], second["turn"]} == {0, 1}
+        assert second["measures"]["learning"] is None
+        jobs = [
+            json.loads((out / "work" / "jobs" / f"tiny__plain{end}__measure__{block}.json").read_text())
+            for end in ("", "~twin")
+        ]
+        for job in jobs:
+            del job["job"], job["result"], job["protocol"]["learn"]
+        assert jobs[0] == jobs[1], "the worker is asked for the same"
+
+
+def test_an_unproven_contender_has_no_measured_twin(onespec: Onespec, suite: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out, "-b", "rogue", "-b", "plain", "--control", "rogue") == 1
+    assert not any("~twin" in job for job in records(out))
+
+
+def test_a_control_that_does_not_run_is_refused(
+    onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    suite.write_text(suite.read_text().replace('control = "none"', 'control = "rogue:crash"'))
+    assert onespec("run", suite, "--out", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert f"{suite}: protocol.control: rogue:crash is not among the contenders" in said
+    assert "--control none" in said
+    assert onespec("run", suite, "--out", tmp_path / "out", "--control", "plian") == 2
+    assert "Did you mean 'plain'?" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unproven_contender_is_never_measured(
     onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
 ) -> None:

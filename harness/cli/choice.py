@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 
@@ -55,8 +55,11 @@ def configure(parser: argparse.ArgumentParser, default_suite: str | None = None)
     )
 
 
-def read(arguments: argparse.Namespace, blocks: int | None = None) -> Request:
-    """The request that the options make. Raises UsageError for whatever is wrong in them."""
+def read(arguments: argparse.Namespace, **more: Any) -> Request:
+    """The request that the options make, with `more` of what `harness.execute.request.request` takes.
+
+    Raises UsageError for whatever is wrong in them.
+    """
     from harness.execute.request import request
 
     if arguments.suite is None:
@@ -71,9 +74,9 @@ def read(arguments: argparse.Namespace, blocks: int | None = None) -> Request:
         device=arguments.device,
         threads=arguments.threads,
         seed=arguments.seed,
-        blocks=blocks,
         data_dir=arguments.data_dir,
         interpreters=arguments.interpreters,
+        **more,
     )
 
 

@@ -27,6 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--blocks", type=int, metavar="N", help="rounds of fresh processes (default: the suite's)"
     )
     parser.add_argument(
+        "--control",
+        metavar="CONTENDER",
+        help="the contender that enters twice, to check the run itself, or none (default: the suite's)",
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the run's folder (default: results/<suite>-<time>)"
     )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="finish an interrupted run")
@@ -43,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("--resume finishes a run as it was asked for; leave the suite away")
         store = Store.open(arguments.resume)
         return _carry_out(of_data(store.meta()), store, None)
-    request = choice.read(arguments, arguments.blocks)
+    request = choice.read(arguments, blocks=arguments.blocks, control=arguments.control)
     if arguments.dry_run:
         return _describe(request)
     choice.check_device(request)

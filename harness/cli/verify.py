@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prove, and print what came of it."""
-    request = choice.read(arguments)
+    request = choice.read(arguments, control="none")
     choice.check_device(request)
     records = _prove(request)
     if arguments.json:

@@ -19,6 +19,7 @@ from harness.environments import Environment
 from harness.errors import OnespecError, UsageError
 from harness.execute.request import Request
 from harness.execute.run import Entry, Ready
+from harness.plan.jobs import TWIN
 from harness.plan.variants import Sweep
 from harness.plan.workloads import Workload, load_data, write_inputs
 from harness.spec.codec import encode
@@ -52,6 +53,9 @@ def meta_of(request: Request, data: Mapping[str, Prepared], name: str) -> dict[s
             workload.name: _workload_meta(workload, data[workload.name]) for workload in request.workloads
         },
         "contenders": [str(contender) for contender in request.contenders],
+        "control": {"contender": request.control, "twin": request.control + TWIN}
+        if request.control
+        else None,
         "device": request.device,
         "threads": request.threads,
         "blocks": request.protocol.blocks,

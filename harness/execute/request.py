@@ -29,6 +29,7 @@ class Request:
     threads: int
     seed: int
     protocol: ProtocolTable
+    control: str | None
     data_dir: Path | None
     interpreters: Mapping[str, Path]
 
@@ -50,6 +51,7 @@ class Request:
             blocks=self.protocol.blocks,
             seeds=self.protocol.seeds,
             seed=self.seed,
+            control=self.control,
         )
 
     def as_data(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Request:
             "threads": self.threads,
             "seed": self.seed,
             "blocks": self.protocol.blocks,
+            "control": self.control or "none",
             "data_dir": str(self.data_dir) if self.data_dir else None,
             "interpreters": {name: str(path) for name, path in self.interpreters.items()},
         }
@@ -77,6 +80,7 @@ def request(
     threads: int | None = None,
     seed: int = 0,
     blocks: int | None = None,
+    control: str | None = None,
     data_dir: Path | None = None,
     interpreters: list[str] | None = None,
 ) -> Request:
@@ -93,6 +97,7 @@ def request(
             "threads": threads,
             "seed": seed,
             "blocks": blocks,
+            "control": control,
             "data_dir": str(data_dir.resolve()) if data_dir else None,
         },
         parse_interpreters(interpreters or []),
@@ -104,20 +109,24 @@ def of_data(meta: Mapping[str, Any]) -> Request:
     kept = meta["request"]
     path = paths.root() / meta["suite"]["path"]
     suite = parse_suite(meta["suite"]["name"], path, meta["suite"]["text"], kept.get("size", AS_WRITTEN))
+    # Runs of before there were controls go on without one.
+    kept = {"control": "none", **kept}
     return _checked(suite, kept, {name: Path(text) for name, text in kept["interpreters"].items()})
 
 
 def _checked(suite: SuiteFile, wanted: Mapping[str, Any], interpreters: Mapping[str, Path]) -> Request:
     known = catalogue.backends()
     threads = wanted["threads"] or len(os.sched_getaffinity(0))
+    contenders = _contenders(suite, wanted["contenders"], known)
     return Request(
         suite,
         tuple(workloads(suite, wanted["workloads"])),
-        _contenders(suite, wanted["contenders"], known),
+        contenders,
         wanted["device"],
         threads,
         wanted["seed"],
         _protocol(suite, wanted["blocks"]),
+        _control(suite, wanted["control"], contenders, known),
         Path(wanted["data_dir"]) if wanted["data_dir"] else None,
         interpreters,
     )
@@ -136,6 +145,31 @@ def _contenders(
             raise UsageError(f"{suite.path}: contenders: {error}") from None
         chosen[str(found)] = found
     return tuple(chosen.values())
+
+
+def _control(
+    suite: SuiteFile,
+    wanted: str | None,
+    contenders: tuple[Contender, ...],
+    known: Mapping[str, Backend],
+) -> str | None:
+    """The contender that enters twice, by its canonical name; None where the run is to have no control."""
+    text = wanted or suite.suite.protocol.control
+    if text == "none":
+        return None
+    if text == "first":
+        return str(contenders[0])
+    where = f"--control {text}" if wanted else f"{suite.path}: protocol.control"
+    try:
+        found = str(catalogue.contender(text, known))
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    if found not in map(str, contenders):
+        raise UsageError(
+            f"{where}: {found} is not among the contenders of this run. Add it, or choose --control first or "
+            "--control none."
+        )
+    return found
 
 
 def _protocol(suite: SuiteFile, blocks: int | None) -> ProtocolTable:

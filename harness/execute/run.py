@@ -94,13 +94,13 @@ class Run:
         """The gate: only a contender that is proven to compute the spec is measured."""
         if job.kind == "verify":
             return True
-        proof = self.records.get(PlannedJob("verify", job.workload, job.contender, 0).id)
+        proof = self.records.get(PlannedJob("verify", job.workload, job.entered, 0).id)
         return proof is not None and proof["status"] == "ok"
 
     def _start(self, job: PlannedJob, running: dict[Worker, tuple[PlannedJob, str]]) -> None:
         self.watch(job, None)
         started = _now()
-        entry = self.entries[job.contender]
+        entry = self.entries[job.entered]
         if entry.interpreter is None:
             self._record(job, started, _without_worker(entry.status, entry.reason))
             return
@@ -122,7 +122,7 @@ class Run:
         if outputs is not None:
             outputs.parent.mkdir(exist_ok=True)
         write_json(job_file, encode(self._job(job, contender, result)))
-        # Proofs do not warm the compile cache that the first measurement is to find cold.
+        # Proofs do not warm the compile cache that the first measurement is to find cold, nor does a twin.
         cache = (
             self.store.work
             / "cache"

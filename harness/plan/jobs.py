@@ -9,6 +9,14 @@ import numpy as np
 
 Kind = Literal["verify", "memory", "measure"]
 
+TWIN = "~twin"
+"""What the name of a contender's second entry ends in: the control, the same thing measured twice."""
+
+
+def original(contender: str) -> str:
+    """The contender that a twin is one of; any other name as it is."""
+    return contender.removesuffix(TWIN)
+
 
 @dataclass(frozen=True)
 class PlannedJob:
@@ -23,6 +31,11 @@ class PlannedJob:
     learn: bool = False
 
     @property
+    def entered(self) -> str:
+        """The contender that is run: a twin's original."""
+        return original(self.contender)
+
+    @property
     def id(self) -> str:
         """The job's name, one of its kind in a run."""
         parts = [self.workload, self.contender, self.kind]
@@ -30,13 +43,20 @@ class PlannedJob:
 
 
 def plan_jobs(
-    workloads: list[str], contenders: list[str], *, blocks: int, seeds: int, seed: int
+    workloads: list[str],
+    contenders: list[str],
+    *,
+    blocks: int,
+    seeds: int,
+    seed: int,
+    control: str | None = None,
 ) -> list[PlannedJob]:
     """All the jobs of a run in their order: proofs, then memory, then blocks of measurements.
 
     In each block every contender has one turn in each workload, in an order drawn anew from `seed`. Block b
     starts from the weights and batches of seed `seed + b` and trains by the recipe, as long as b < `seeds`;
-    later blocks only time, with the first seed.
+    later blocks only time, with the first seed. The twin of the contender `control` has its turns among them;
+    it is proven by its original and only times.
     """
     single: tuple[Kind, ...] = ("verify", "memory")
     jobs = [
@@ -45,11 +65,13 @@ def plan_jobs(
         for workload in workloads
         for contender in contenders
     ]
+    entered = contenders if control is None else [*contenders, control + TWIN]
     for block in range(blocks):
-        learn = block < seeds
+        replicate = seed + block if block < seeds else seed
         for number, workload in enumerate(workloads):
             random = np.random.Generator(np.random.PCG64([seed, block, number]))
-            for turn, index in enumerate(random.permutation(len(contenders))):
-                replicate = seed + block if learn else seed
-                jobs.append(PlannedJob("measure", workload, contenders[index], replicate, block, turn, learn))
+            for turn, index in enumerate(random.permutation(len(entered))):
+                name = entered[index]
+                learn = block < seeds and not name.endswith(TWIN)
+                jobs.append(PlannedJob("measure", workload, name, replicate, block, turn, learn))
     return jobs

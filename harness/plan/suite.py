@@ -70,7 +70,8 @@ class WorkloadTable:
 @dataclass(frozen=True)
 class ProtocolTable:
     """`[protocol]`: blocks of fresh processes; how many of them also train by the recipe, each from a seed of
-    its own; and how long a process looks.
+    its own; and how long a process looks. `control` is the contender that enters twice, "first" the first one
+    of the run, or "none".
     """
 
     blocks: int = 3
@@ -81,6 +82,7 @@ class ProtocolTable:
     evaluate_passes: int = 5
     curve_points: int = 10
     subnormals: Literal["flush", "default"] = "flush"
+    control: str = "first"
     time_limit_seconds: float = 600.0
 
     def __post_init__(self) -> None:
