@@ -1,10 +1,12 @@
-"""What about the machine's condition would spoil a measurement, each with what to do about it."""
+"""What about the machine's condition would spoil a measurement, or has, each with what to do about it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from harness.execute.noise import POWER_CAP, Noise
 from harness.machine import Condition
 
 BUSY_SHARE = 0.05
@@ -13,6 +15,14 @@ PRESSURE = 0.05
 MEMORY_BYTES = 3 * 2**30
 DISK_BYTES = 8 * 2**30
 GPU_USED_BYTES = 2**30
+HARNESS_SHARE = 0.01
+"""Of one core: what onespec itself may use while a worker measures."""
+CLOCK_SHARE = 0.7
+SWITCHES_PER_SECOND = 200
+MAJOR_FAULTS_PER_SECOND = 10
+
+SPOILING = frozenset({"other work", "stolen time", "throttled", "GPU throttled"})
+"""A timed job that met one of these is run again (`repeats` of a suite's [protocol]). The others are said."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +109,103 @@ def hazards(now: Condition) -> list[Hazard]:
                 )
             )
     return found
+
+
+def disturbances(noise: Noise, steady: Mapping[str, float] | None = None) -> list[Hazard]:
+    """What disturbed a timed job, the spoiling first; the limits are this module's constants.
+
+    `steady` is the worker's own account of its timed steps (`measures.steady` of a record).
+    """
+    found = []
+    if noise.others_share is not None and noise.others_share > BUSY_SHARE:
+        found.append(
+            Hazard(
+                "other work",
+                f"other programs had {noise.others_share:.0%} of the cores",
+                "Stop them, or measure at a quieter time.",
+            )
+        )
+    if noise.steal_share is not None and noise.steal_share > STEAL_SHARE:
+        found.append(
+            Hazard(
+                "stolen time",
+                f"the hypervisor gave {noise.steal_share:.1%} of the time to other machines",
+                "Measure on a machine of your own, or at a quieter time and with more --blocks.",
+            )
+        )
+    if noise.throttles:
+        found.append(
+            Hazard(
+                "throttled",
+                f"heat slowed a core {noise.throttles} times",
+                "Cool the machine, or limit its clock so that it can be held.",
+            )
+        )
+    slowdowns = noise.gpu.slowdowns if noise.gpu is not None else ()
+    if set(slowdowns) - {POWER_CAP}:
+        found.append(
+            Hazard(
+                "GPU throttled",
+                f"the GPU's clock was held down by: {', '.join(slowdowns)}",
+                "Cool it, or lock its clock below the limit: nvidia-smi --lock-gpu-clocks",
+            )
+        )
+    if POWER_CAP in slowdowns:
+        found.append(
+            Hazard(
+                "GPU power cap",
+                "the GPU's clock was held down by its power limit",
+                "Lock its clock below what the limit allows: nvidia-smi --lock-gpu-clocks",
+            )
+        )
+    if noise.harness_cpu_seconds > HARNESS_SHARE * noise.seconds:
+        found.append(
+            Hazard(
+                "the harness",
+                f"onespec itself computed for {noise.harness_cpu_seconds:.2f} s of {noise.seconds:.1f} s",
+                "It should sleep while a worker measures: please report it.",
+            )
+        )
+    if noise.megahertz and noise.megahertz_limit and noise.megahertz < CLOCK_SHARE * noise.megahertz_limit:
+        found.append(
+            Hazard(
+                "clock frequency",
+                f"the cores ran at {noise.megahertz:.0f} of {noise.megahertz_limit:.0f} MHz at the end",
+                "As root: cpupower frequency-set -g performance",
+            )
+        )
+    waiting = {"memory": noise.memory_pressure, "the disk": noise.io_pressure}
+    for resource, share in waiting.items():
+        if share is not None and share > PRESSURE:
+            found.append(
+                Hazard(
+                    f"waiting for {resource}",
+                    f"programs waited for {resource} in {share:.0%} of the time",
+                    "Find out which with top or iotop, and stop it.",
+                )
+            )
+    if steady is not None and steady["seconds"] > 0:
+        switches = steady["involuntary_switches"] / steady["seconds"]
+        faults = steady["major_faults"] / steady["seconds"]
+        if switches > SWITCHES_PER_SECOND:
+            found.append(
+                Hazard(
+                    "preempted",
+                    f"the timed steps were interrupted {switches:.0f} times a second",
+                    "There are more threads than cores: use fewer --threads, or stop other programs.",
+                )
+            )
+        if faults > MAJOR_FAULTS_PER_SECOND:
+            found.append(
+                Hazard(
+                    "page faults",
+                    f"the timed steps waited for pages from the disk {faults:.0f} times a second",
+                    "Close other programs: memory is short.",
+                )
+            )
+    return found
+
+
+def spoiled(found: Iterable[Hazard]) -> bool:
+    """Whether a timed job that met these is to be run again."""
+    return any(hazard.name in SPOILING for hazard in found)

@@ -6,11 +6,16 @@ import os
 import platform
 import shutil
 import subprocess
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import paths
+
+PRESSURES = ("cpu", "memory", "io")
+"""The resources that Linux tells the pressure of."""
 
 _NVIDIA_TIMEOUT_SECONDS = 20
 _GPU_FIELDS = ("name", "memory.total", "memory.used", "utilization.gpu", "driver_version")
@@ -48,6 +53,25 @@ class Condition:
     memory_pressure: float | None
     io_pressure: float | None
     gpus: tuple[Gpu, ...]
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the kernel has counted since the machine started, at one moment; None is unknown.
+
+    CPU times are sums over the `cores` that this process may use; `waited_seconds` has for each resource the
+    time in which some task waited for it, and lacks a resource that the kernel does not watch. `megahertz` is
+    the mean clock of those cores now, `megahertz_limit` the mean of the highest that they are allowed.
+    """
+
+    seconds: float
+    cores: int
+    busy_seconds: float | None
+    stolen_seconds: float | None
+    waited_seconds: Mapping[str, float]
+    megahertz: float | None
+    megahertz_limit: float | None
+    throttles: int | None
 
 
 def describe() -> dict[str, Any]:
@@ -95,6 +119,51 @@ def condition(sample_seconds: float = 0.5) -> Condition:
         io_pressure=pressure("io"),
         gpus=gpus(),
     )
+
+
+def counters(root: Path = Path("/")) -> Counters:
+    """Read them: a few small files, in well under a millisecond."""
+    cores = sorted(os.sched_getaffinity(0))
+    busy, stolen = _cpu_seconds(root, cores)
+    place = root / "sys/devices/system/cpu"
+    throttles = [_read(place / f"cpu{core}/thermal_throttle/core_throttle_count") for core in cores]
+    return Counters(
+        seconds=time.perf_counter(),
+        cores=len(cores),
+        busy_seconds=busy,
+        stolen_seconds=stolen,
+        waited_seconds={name: seconds for name in PRESSURES if (seconds := _waited(name, root)) is not None},
+        megahertz=_mean_megahertz([place / f"cpu{core}/cpufreq/scaling_cur_freq" for core in cores]),
+        megahertz_limit=_mean_megahertz([place / f"cpu{core}/cpufreq/scaling_max_freq" for core in cores]),
+        throttles=sum(map(_int, throttles)) if all(throttles) else None,
+    )
+
+
+def _cpu_seconds(root: Path, cores: list[int]) -> tuple[float | None, float | None]:
+    """Time the cores worked, and time a hypervisor kept from them (the lines cpuN of proc(5), /proc/stat)."""
+    busy, stolen, found = 0, 0, 0
+    names = {f"cpu{core}" for core in cores}
+    for line in _read(root / "proc/stat").splitlines():
+        name, *fields = line.split()
+        if name in names and len(fields) >= 8:
+            user, nice, system, _, _, interrupts, soft_interrupts, steal = map(int, fields[:8])
+            busy += user + nice + system + interrupts + soft_interrupts
+            stolen += steal
+            found += 1
+    if found < len(cores):
+        return None, None
+    ticks = os.sysconf("SC_CLK_TCK")
+    return busy / ticks, stolen / ticks
+
+
+def _waited(resource: str, root: Path) -> float | None:
+    text = _pressure(resource, root).get("total")
+    return None if text is None else int(text) / 1e6
+
+
+def _mean_megahertz(files: list[Path]) -> float | None:
+    kilohertz = [_int(_read(file)) for file in files]
+    return sum(kilohertz) / len(kilohertz) / 1000 if all(kilohertz) else None
 
 
 def gpus() -> tuple[Gpu, ...]:
@@ -153,12 +222,17 @@ def governors(root: Path = Path("/")) -> tuple[str, ...]:
 
 def pressure(resource: str, root: Path = Path("/")) -> float | None:
     """The share of the last ten seconds in which some task waited for `cpu`, `memory` or `io`."""
+    share = _pressure(resource, root).get("avg10")
+    return None if share is None else float(share) / 100
+
+
+def _pressure(resource: str, root: Path) -> dict[str, str]:
+    """The fields of the line "some" of Linux pressure stall information; none where it is not there."""
     for line in _read(root / "proc/pressure" / resource).splitlines():
         kind, *fields = line.split()
-        values = dict(field.split("=", 1) for field in fields)
-        if kind == "some" and "avg10" in values:
-            return float(values["avg10"]) / 100
-    return None
+        if kind == "some":
+            return dict(field.split("=", 1) for field in fields)
+    return {}
 
 
 def _cpuinfo(field: str) -> str:

@@ -18,6 +18,11 @@ SCHEMA = 1
 Record = dict[str, Any]
 
 
+def superseded(record: Record) -> bool:
+    """Whether the record is of a disturbed attempt, and its job was to be run again."""
+    return bool(record.get("superseded"))
+
+
 class StoreError(OnespecError):
     """The results folder does not take what has to be written."""
 
@@ -92,6 +97,10 @@ class Store:
         if not self.records_path.exists():
             return []
         return [json.loads(line) for line in self.records_path.read_text().splitlines()]
+
+    def finished(self) -> int:
+        """How many jobs have a record that counts."""
+        return len({record["job"] for record in self.records() if not superseded(record)})
 
     def append(self, record: Record) -> None:
         """Write one record; it is on the disk when this returns.

@@ -20,6 +20,7 @@ contenders = ["plain"]
 [protocol]
 blocks = 2
 control = "none"
+repeats = 0
 warmup_seconds = 0.0
 block_seconds = 0.001
 train_blocks = 2

@@ -11,7 +11,23 @@ import pandas as pd
 Record = dict[str, Any]
 
 _TEXT = ("job", "kind", "workload", "fingerprint", "contender", "device", "status", "reason")
-_NUMBERS = ("threads", "block", "turn", "seed", "wall_seconds")
+_NUMBERS = ("threads", "block", "turn", "seed", "attempt", "wall_seconds")
+_NOISE = (
+    "harness_cpu_seconds",
+    "worker_cpu_seconds",
+    "others_share",
+    "steal_share",
+    "cpu_pressure",
+    "memory_pressure",
+    "io_pressure",
+    "megahertz",
+    "megahertz_limit",
+    "throttles",
+    "voluntary_switches",
+    "involuntary_switches",
+    "minor_faults",
+    "major_faults",
+)
 _MEASURES = (
     "import_seconds",
     "build_seconds",
@@ -26,7 +42,11 @@ _NOT_METRICS = ("step", "epoch")
 
 
 def records(read: list[Record]) -> pd.DataFrame:
-    """One row a record: its scalars, `started` as UTC time, and its Python version."""
+    """One row a record: its scalars, `started` as UTC time, its Python version, and its noise.
+
+    `superseded` is true of an attempt that was disturbed and run again; `warnings` are the names of what
+    disturbed it, joined by commas.
+    """
     rows = []
     for record in read:
         measures = record.get("measures") or {}
@@ -35,9 +55,14 @@ def records(read: list[Record]) -> pd.DataFrame:
         row |= {name: measures.get(name) for name in _MEASURES}
         row["learning_seconds"] = learning.get("seconds")
         row["python"] = (record.get("environment") or {}).get("python")
+        noise = record.get("noise") or {}
+        row |= {name: noise.get(name) for name in _NOISE}
+        row["superseded"] = bool(record.get("superseded", False))
+        row["warnings"] = ", ".join(warning["name"] for warning in record.get("warnings") or ())
         rows.append(row)
-    numbers = (*_NUMBERS, *_MEASURES, "learning_seconds")
-    table = _frame(rows, (*_TEXT, *_NUMBERS, "started", *_MEASURES, "learning_seconds", "python"), numbers)
+    numbers = (*_NUMBERS, *_MEASURES, "learning_seconds", *_NOISE)
+    table = _frame(rows, (*_TEXT, "started", "python", "superseded", "warnings", *numbers), numbers)
+    table = table.astype({"superseded": bool})
     table["started"] = pd.to_datetime(table["started"], utc=True, errors="coerce", format="ISO8601")
     return table
 

@@ -122,7 +122,7 @@ def _runs() -> list[Row]:
                 "created": meta["created"],
                 "suite": meta["suite"]["name"],
                 "contenders": len(meta["contenders"]),
-                "records": f"{len(store.records())} of {len(meta['jobs'])}",
+                "records": f"{store.finished()} of {len(meta['jobs'])}",
             }
         )
     return rows

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from harness.environments import Environment
 from harness.plan.jobs import PlannedJob
-from harness.store import Record
-
-REFRESHES_PER_SECOND = 2
-"""The display sleeps while a worker measures."""
+from harness.store import Record, superseded
 
 
 @dataclass
 class Display:
-    """The live display of a run."""
+    """The live display of a run. It is drawn when something happens and never between: no clock ticks in it,
+    nothing is awake while a worker measures.
+    """
 
     console: Console
     bars: Progress
@@ -33,7 +33,7 @@ class Display:
 
     def step(self, text: str) -> None:
         """What is going on before the jobs start."""
-        self.bars.update(self.task, description=text)
+        self._draw(description=text)
         if not self.console.is_terminal:
             self.say(text)
 
@@ -43,7 +43,7 @@ class Display:
 
     def expect(self, jobs: int, done: int) -> None:
         """How many jobs there are, and how many are done from before."""
-        self.bars.update(self.task, total=jobs, completed=done)
+        self._draw(total=jobs, completed=done)
 
     def job(self, job: PlannedJob, record: Record | None) -> None:
         """A job as it starts (no record) and as it ends."""
@@ -52,22 +52,29 @@ class Display:
         else:
             if job.id in self.running:
                 self.running.remove(job.id)
-            self.bars.advance(self.task)
+            again = superseded(record)
+            self.bars.advance(self.task, 0 if again else 1)
             failed = record["status"] not in ("ok", "unsupported")
             self.failures += failed
-            if failed or not self.console.is_terminal:
+            if again:
+                seen = "; ".join(f"{warning['name']}: {warning['seen']}" for warning in record["warnings"])
+                self.say(f"{job.id}  again, it was disturbed: {seen}")
+            elif failed or not self.console.is_terminal:
                 reason = f": {record['reason']}" if record["reason"] else ""
                 self.say(f"{job.id}  {record['status']}{reason}")
-        self.bars.update(self.task, description="  ".join(self.running) or "…")
+        self._draw(description="  ".join(self.running) or "…")
+
+    def _draw(self, **changes: Any) -> None:
+        self.bars.update(self.task, **changes)
+        self.bars.refresh()
 
 
 @contextmanager
 def display() -> Iterator[Display]:
     """A display on standard error while the block runs."""
     console = Console(stderr=True)
-    columns = (BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    bars = Progress(
-        *columns, console=console, refresh_per_second=REFRESHES_PER_SECOND, disable=not console.is_terminal
-    )
+    # A bar of unknown length would pulse, and a clock would stand still.
+    columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("{task.description}"))
+    bars = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
     with bars:
         yield Display(console, bars, bars.add_task("", total=None))

@@ -99,7 +99,7 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
                 shown.job(job, record)
 
             current = Run(store, ready, entries, request.device, request.threads, request.protocol, watch)
-            shown.expect(len(jobs), len(store.records()))
+            shown.expect(len(jobs), store.finished())
             current.execute(jobs)
             tidy(store)
     except KeyboardInterrupt:

@@ -40,14 +40,29 @@ class Process:
         return [str(self.interpreter), "-m", "harness.worker", str(self.job_file)]
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What an ended worker and all that it started have used, from the kernel's books (getrusage(2))."""
+
+    cpu_seconds: float
+    voluntary_switches: int
+    involuntary_switches: int
+    minor_faults: int
+    major_faults: int
+
+
 class Worker:
-    """A job's process, started. Nothing here polls: `wait_any` sleeps until the kernel tells of an end."""
+    """A job's process, started. Nothing here polls: `wait_any` sleeps until the kernel tells of an end.
+
+    `usage` is there when it has ended.
+    """
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.start = perf_counter()
         self.popen: subprocess.Popen[bytes] | None = None
         self.ending: str | None = None
+        self.usage: Usage | None = None
         process.result.unlink(missing_ok=True)
         process.log.parent.mkdir(parents=True, exist_ok=True)
         with process.log.open("w") as log:
@@ -71,13 +86,23 @@ class Worker:
 
     def stop(self, ending: str | None = None) -> None:
         """End the process with everything it started; `ending` says why, where that is not its exit code."""
-        if self.popen is None:
+        if self.popen is None or self.popen.returncode is not None:
             return
+        left_behind = _session_cpu_seconds(self.popen.pid)
         # The whole session: compilers that a framework started go with it.
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        code = self.popen.wait()
-        self.ending = ending or str(code)
+        # A worker that has ended by itself keeps its own exit code until now.
+        _, status, used = os.wait4(self.popen.pid, 0)
+        self.popen.returncode = os.waitstatus_to_exitcode(status)
+        self.usage = Usage(
+            used.ru_utime + used.ru_stime + left_behind,
+            used.ru_nvcsw,
+            used.ru_nivcsw,
+            used.ru_minflt,
+            used.ru_majflt,
+        )
+        self.ending = ending or str(self.popen.returncode)
 
     def outcome(self) -> dict[str, Any]:
         """What came of an ended job: `status`, `reason`, `wall_seconds` and what the worker said.
@@ -111,12 +136,25 @@ def wait_any(workers: Sequence[Worker]) -> list[Worker]:
         timeout = max(0.0, min(worker.seconds_left for worker in workers))
         ready = [key.data for key, _ in selector.select(timeout)]
     for worker in ready:
-        worker.popen.wait()
-        worker.stop(str(worker.popen.returncode))
+        worker.stop()
     late = [worker for worker in workers if worker not in ready and worker.seconds_left <= 0]
     for worker in late:
         worker.stop("timeout")
     return ready + late
+
+
+def _session_cpu_seconds(session: int) -> float:
+    """CPU time of the processes that a worker has started and left, which its own books do not show."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # After the name, which may hold anything: state, parent, group, session, ... (proc(5)).
+            fields = file.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and file.parent.name != str(session):
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def read_result(path: Path) -> dict[str, Any] | None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import datetime
+import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import score
+from harness import hazards, score
 from harness.catalogue import Contender
 from harness.execute.local import Process, Worker, read_result, wait_any
+from harness.execute.noise import Noise, Watch
 from harness.plan.jobs import Kind, PlannedJob
 from harness.plan.suite import ProtocolTable
 from harness.plan.workloads import Inputs, Workload
 from harness.score.case import Case, ScoreError
 from harness.score.pictures import path_of
 from harness.spec.codec import encode
-from harness.store import SCHEMA, Record, Store
+from harness.store import SCHEMA, Record, Store, superseded
 from harness.worker.job import SCHEMA as JOB_SCHEMA
 from harness.worker.job import Job, JobBackend, Protocol, write_json
 
@@ -27,6 +29,9 @@ Watcher = Callable[[PlannedJob, Record | None], None]
 
 SIDE_BY_SIDE: dict[Kind, int] = {"verify": 2, "memory": 2, "measure": 1}
 """Jobs at a time. A clock has the machine to itself; a proof or a memory pass leaves most of a core idle."""
+
+REPEATED_SHARE = 0.25
+"""Of a run's timed jobs so many are run again at most: repeating does not help where all are disturbed."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,15 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Started:
+    """A job that runs: since when, and what watches the machine if it is timed."""
+
+    job: PlannedJob
+    at: str
+    watch: Watch | None
+
+
+@dataclass(frozen=True)
 class Ready:
     """A workload with its files and its fingerprint."""
 
@@ -50,7 +64,7 @@ class Ready:
 
 @dataclass
 class Run:
-    """Everything that stays the same from job to job, and the records so far by job."""
+    """Everything that stays the same from job to job, and each job's last record so far."""
 
     store: Store
     ready: Mapping[str, Ready]
@@ -60,21 +74,35 @@ class Run:
     protocol: ProtocolTable
     watch: Watcher = lambda job, record: None
     records: dict[str, Record] = field(default_factory=dict)
+    repeats_left: int = 0
 
     def execute(
         self, jobs: Iterable[PlannedJob], kinds: Iterable[Kind] = ("verify", "memory", "measure")
     ) -> None:
-        """Run every job that has no record yet. Jobs of a contender that is not proven are passed over.
+        """Run every job that has no record that counts, except those of a contender that is not proven.
 
-        An interrupt ends the workers that run and goes on up; what is recorded stays.
+        A timed job that something disturbed is run again at once, so that it stays among those of its block;
+        its earlier records say that they are superseded. An interrupt ends the workers that run and goes on
+        up; what is recorded stays.
         """
-        self.records = {record["job"]: record for record in self.store.records()}
-        left = [job for job in jobs if job.id not in self.records]
+        jobs = list(jobs)
+        recorded = self.store.records()
+        self.records = {record["job"]: record for record in recorded}
+        timed = sum(SIDE_BY_SIDE[job.kind] == 1 for job in jobs)
+        self.repeats_left = math.ceil(REPEATED_SHARE * timed) - sum(map(superseded, recorded))
+        left = [found for job in jobs if (found := self._left(job)) is not None]
         for kind in kinds:
             self._some(iter([job for job in left if job.kind == kind]), SIDE_BY_SIDE[kind])
 
+    def _left(self, job: PlannedJob) -> PlannedJob | None:
+        """The job as it is still to be run; None where it is done."""
+        record = self.records.get(job.id)
+        if record is None:
+            return job
+        return replace(job, attempt=record["attempt"] + 1) if superseded(record) else None
+
     def _some(self, jobs: Iterable[PlannedJob], at_a_time: int) -> None:
-        running: dict[Worker, tuple[PlannedJob, str]] = {}
+        running: dict[Worker, Started] = {}
         waiting = list(jobs)
         try:
             while waiting or running:
@@ -84,11 +112,16 @@ class Run:
                         self._start(job, running)
                 if running:
                     for worker in wait_any(list(running)):
-                        job, started = running.pop(worker)
-                        self._record(job, started, worker.outcome())
+                        started = running.pop(worker)
+                        noise = started.watch.noise(worker.usage) if started.watch else None
+                        record = self._record(started, worker.outcome(), noise)
+                        if superseded(record):
+                            waiting.insert(0, replace(started.job, attempt=started.job.attempt + 1))
         finally:
-            for worker in running:
+            for worker, started in running.items():
                 worker.stop()
+                if started.watch:
+                    started.watch.stop()
 
     def _passes(self, job: PlannedJob) -> bool:
         """The gate: only a contender that is proven to compute the spec is measured."""
@@ -97,20 +130,22 @@ class Run:
         proof = self.records.get(PlannedJob("verify", job.workload, job.entered, 0).id)
         return proof is not None and proof["status"] == "ok"
 
-    def _start(self, job: PlannedJob, running: dict[Worker, tuple[PlannedJob, str]]) -> None:
+    def _start(self, job: PlannedJob, running: dict[Worker, Started]) -> None:
         self.watch(job, None)
-        started = _now()
+        started = Started(job, _now(), None)
         entry = self.entries[job.entered]
         if entry.interpreter is None:
-            self._record(job, started, _without_worker(entry.status, entry.reason))
+            self._record(started, _without_worker(entry.status, entry.reason), None)
             return
         process = self._process(job, entry.contender, entry.interpreter)
         finished = read_result(process.result)
         if finished is not None:
             # The run was interrupted between the worker's end and its record.
-            self._record(job, started, {**finished, "wall_seconds": None})
+            self._record(started, {**finished, "wall_seconds": None}, None)
             return
-        running[Worker(process)] = job, started
+        if SIDE_BY_SIDE[job.kind] == 1:
+            started = replace(started, watch=Watch(self.device))
+        running[Worker(process)] = started
 
     def _process(self, job: PlannedJob, contender: Contender, interpreter: Path) -> Process:
         folder = self.store.work / "jobs"
@@ -199,8 +234,18 @@ class Run:
         learning = {**learning, "test": {**learning["test"], **found}}
         return {**outcome, "measures": {**outcome["measures"], "learning": learning}}
 
-    def _record(self, job: PlannedJob, started: str, outcome: Mapping[str, Any]) -> None:
+    def _record(self, started: Started, outcome: Mapping[str, Any], noise: Noise | None) -> Record:
+        job = started.job
         outcome = self._scored(job, outcome)
+        steady = (outcome["measures"] or {}).get("steady")
+        found = [] if noise is None else hazards.disturbances(noise, steady)
+        again = (
+            outcome["status"] == "ok"
+            and hazards.spoiled(found)
+            and job.attempt < self.protocol.repeats
+            and self.repeats_left > 0
+        )
+        self.repeats_left -= again
         record: Record = {
             "schema": SCHEMA,
             "job": job.id,
@@ -213,17 +258,22 @@ class Run:
             "block": job.block,
             "turn": job.turn,
             "seed": job.seed,
+            "attempt": job.attempt,
+            "superseded": again,
             "status": outcome["status"],
             "reason": outcome["reason"],
-            "started": started,
+            "started": started.at,
             "wall_seconds": outcome["wall_seconds"],
             "environment": outcome["environment"],
             "proof": outcome["proof"],
             "measures": outcome["measures"],
+            "noise": None if noise is None else noise.as_data(),
+            "warnings": [asdict(hazard) for hazard in found],
         }
         self.store.append(record)
         self.records[job.id] = record
         self.watch(job, record)
+        return record
 
 
 def tidy(store: Store) -> None:
@@ -232,8 +282,9 @@ def tidy(store: Store) -> None:
 
 
 def _stem(job: PlannedJob) -> str:
-    """The job's name as that of a file."""
-    return job.id.replace("/", "__").replace(":", "-")
+    """The job's name as that of a file, another one for each attempt."""
+    again = f"__again{job.attempt}" if job.attempt else ""
+    return job.id.replace("/", "__").replace(":", "-") + again
 
 
 def _without_worker(status: str, reason: str | None) -> dict[str, Any]:

@@ -20,7 +20,9 @@ def original(contender: str) -> str:
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """One process to run. `block` and `turn` are those of a measurement: the round, and the place in it."""
+    """One process to run. `block` and `turn` are those of a measurement: the round, and the place in it.
+    `attempt` counts how often it was run before because something disturbed it.
+    """
 
     kind: Kind
     workload: str
@@ -29,6 +31,7 @@ class PlannedJob:
     block: int | None = None
     turn: int | None = None
     learn: bool = False
+    attempt: int = 0
 
     @property
     def entered(self) -> str:

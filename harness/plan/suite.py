@@ -71,7 +71,7 @@ class WorkloadTable:
 class ProtocolTable:
     """`[protocol]`: blocks of fresh processes; how many of them also train by the recipe, each from a seed of
     its own; and how long a process looks. `control` is the contender that enters twice, "first" the first one
-    of the run, or "none".
+    of the run, or "none". A job that was disturbed is run again `repeats` times at most (`harness.hazards`).
     """
 
     blocks: int = 3
@@ -83,6 +83,7 @@ class ProtocolTable:
     curve_points: int = 10
     subnormals: Literal["flush", "default"] = "flush"
     control: str = "first"
+    repeats: int = 2
     time_limit_seconds: float = 600.0
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from harness.spec.reference import Batch
 from harness.spec.tape import Array
 from harness.worker.job import Job
 from harness.worker.protocol import Built, Tensors
+from harness.worker.usage import Usage
 
 EVALUATION_BATCH = 256
 """Examples in a batch of an evaluation, or all of them where there are fewer."""
@@ -39,7 +40,7 @@ def measure(job: Job, build: Any) -> dict[str, Any]:
 
     batches = _endless(job.epochs())
     first_step_seconds = _block(built, train, batches, 1)
-    train_blocks = _steady_blocks(job, built, train, batches)
+    train_blocks, steady = _steady_blocks(job, built, train, batches)
     test = Evaluation(job, built, "test")
     evaluate_passes = _evaluate_passes(job, test)
     return {
@@ -47,6 +48,7 @@ def measure(job: Job, build: Any) -> dict[str, Any]:
         "first_step_seconds": first_step_seconds,
         "batch_size": job.batch_size,
         "train_blocks": train_blocks,
+        "steady": steady,
         "evaluate_passes": evaluate_passes,
         "learning": learn(job, built, train, test) if job.protocol.learn else None,
         "device_peak_bytes": built.device_peak_bytes(),
@@ -87,9 +89,10 @@ def _block(built: Built, placed: Any, batches: Iterator[np.ndarray], steps: int)
 
 def _steady_blocks(
     job: Job, built: Built, placed: Any, batches: Iterator[np.ndarray]
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Warm-up blocks that at most double until one is long enough, then the timed ones. All are stored.
 
+    Beside them is what this process used from the first timed block to the last (`Usage.since`).
     How many steps are enough is told by the fastest block so far: a disturbance must not make blocks short.
     """
     protocol = job.protocol
@@ -103,9 +106,10 @@ def _steady_blocks(
         fastest_step_seconds = min(fastest_step_seconds, seconds / steps)
         enough = max(1, round(protocol.block_seconds / fastest_step_seconds))
         steps = min(2 * steps, enough)
+    before = Usage.now()
     for _ in range(protocol.train_blocks):
         blocks.append({"steps": steps, "seconds": _block(built, placed, batches, steps), "warmup": False})
-    return blocks
+    return blocks, before.since()
 
 
 class Evaluation:
