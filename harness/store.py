@@ -1,4 +1,4 @@
-"""A run on disk: `run.json`, written once, and `records.jsonl`, appended and synced record by record."""
+"""A run on disk: `run.json`, and `records.jsonl`, appended and synced record by record."""
 
 from __future__ import annotations
 
@@ -91,6 +91,10 @@ class Store:
         if found.get("schema") != SCHEMA:
             raise UsageError(f"{self.folder} has schema {found.get('schema')!r}; this onespec reads {SCHEMA}")
         return found
+
+    def amend(self, changes: Mapping[str, Any]) -> None:
+        """Put what has become known into `run.json`; it is on the disk when this returns."""
+        self._write("run.json", {**self.meta(), **changes})
 
     def records(self) -> list[Record]:
         """Every record, in the order of writing."""

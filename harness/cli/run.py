@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness.cli import choice
+from harness.cli import amounts, choice
 from harness.cli.interrupt import interruptible
 from harness.errors import NothingMeasured, OnespecError, UsageError
 
@@ -27,6 +27,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--blocks", type=int, metavar="N", help="rounds of fresh processes (default: the suite's)"
     )
     parser.add_argument(
+        "--precision",
+        type=amounts.share,
+        metavar="SHARE",
+        help="in place of --blocks: as many as make every ratio's 95 %% interval so narrow, as in 3%%",
+    )
+    parser.add_argument(
+        "--budget",
+        type=amounts.seconds,
+        metavar="TIME",
+        help="in place of --blocks: no more than fit this time (90s, 10m, 2h); alone, as many as do",
+    )
+    parser.add_argument(
         "--control",
         metavar="CONTENDER",
         help="the contender that enters twice, to check the run itself, or none (default: the suite's)",
@@ -41,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the suite, or finish a run."""
     from harness.execute.request import of_data
+    from harness.plan.precision import Goal
     from harness.store import Store
 
     if arguments.resume is not None:
@@ -48,7 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError("--resume finishes a run as it was asked for; leave the suite away")
         store = Store.open(arguments.resume)
         return _carry_out(of_data(store.meta()), store, None)
-    request = choice.read(arguments, blocks=arguments.blocks, control=arguments.control)
+    goal = None
+    if arguments.precision is not None or arguments.budget is not None:
+        goal = Goal(arguments.precision, arguments.budget)
+    request = choice.read(arguments, blocks=arguments.blocks, control=arguments.control, goal=goal)
     if arguments.dry_run:
         return _describe(request)
     choice.check_device(request)
@@ -59,9 +75,10 @@ def _describe(request: Request) -> int:
     jobs = request.jobs()
     for job in jobs:
         print(job.id)
+    blocks = f"{request.protocol.blocks} blocks" if request.planned else "blocks as the pilot asks for"
     print(
         f"{len(jobs)} jobs: {len(request.workloads)} workloads x {len(request.contenders)} contenders, "
-        f"{request.protocol.blocks} blocks, on {request.device} with {request.threads} threads"
+        f"{blocks}, on {request.device} with {request.threads} threads"
     )
     return 0
 
@@ -73,6 +90,7 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
     from harness.cli.progress import display
     from harness.data.shown import download_bars
     from harness.execute import prepare
+    from harness.execute.planning import fix_blocks
     from harness.execute.run import Run, tidy
     from harness.report import write
     from harness.report.console import print_summary
@@ -88,7 +106,6 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
     if store is None:
         name = out.name if out else prepare.run_name(request)
         store = Store.create(out or prepare.results_folder() / name, prepare.meta_of(request, data, name))
-    jobs = request.jobs()
     try:
         with interruptible() as check, store.locked(), display() as shown:
             entries = prepare.entries(request, shown.environment)
@@ -99,8 +116,13 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
                 shown.job(job, record)
 
             current = Run(store, ready, entries, request.device, request.threads, request.protocol, watch)
-            shown.expect(len(jobs), store.finished())
-            current.execute(jobs)
+            shown.expect(len(request.jobs()), store.finished())
+            current.execute(request.jobs())
+            if not request.planned:
+                request = fix_blocks(request, store)
+                shown.say(_planned(store.meta()["plan"]))
+                shown.expect(len(request.jobs()), store.finished())
+                current.execute(request.jobs())
             tidy(store)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted. Finish with: onespec run --resume {store.folder}") from None
@@ -109,6 +131,17 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
     page = write([found], _report_folder(store))
     print(f"\nrecords  {store.folder}\nreport   {page}")
     return _verdict(current)
+
+
+def _planned(plan: dict[str, Any]) -> str:
+    why = {
+        "precision": "they suffice for the precision",
+        "budget": "no more fit the budget",
+        "least": "the fewest that there can be",
+        "most": "the most that are made",
+    }[plan["decided_by"]]
+    width = "unknown" if plan["half_width"] is None else f"{plan['half_width']:.1%}"
+    return f"{plan['blocks']} blocks are to come: {why} (expected half-width of the widest interval: {width})"
 
 
 def _report_folder(store: Store) -> Path:

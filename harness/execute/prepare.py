@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def meta_of(request: Request, data: Mapping[str, Prepared], name: str) -> dict[s
         else None,
         "device": request.device,
         "threads": request.threads,
-        "blocks": request.protocol.blocks,
+        "blocks": request.protocol.blocks if request.planned else None,
+        "plan": request.goal and asdict(request.goal),
         "seed": request.seed,
         "protocol": encode(request.protocol),
         "request": request.as_data(),
@@ -68,16 +69,7 @@ def meta_of(request: Request, data: Mapping[str, Prepared], name: str) -> dict[s
             "commit": _commit(),
             "python": platform.python_version(),
         },
-        "jobs": [
-            {
-                "job": job.id,
-                "kind": job.kind,
-                "workload": job.workload,
-                "contender": job.contender,
-                "block": job.block,
-            }
-            for job in request.jobs()
-        ],
+        "jobs": jobs_meta(request),
     }
 
 
@@ -90,6 +82,20 @@ def _swept(request: Request) -> list[Sweep]:
         if len(levels) > 1:
             found.append(replace(sweep, levels=levels))
     return found
+
+
+def jobs_meta(request: Request) -> list[dict[str, Any]]:
+    """The planned jobs for `run.json`."""
+    return [
+        {
+            "job": job.id,
+            "kind": job.kind,
+            "workload": job.workload,
+            "contender": job.contender,
+            "block": job.block,
+        }
+        for job in request.jobs()
+    ]
 
 
 def _workload_meta(workload: Workload, data: Prepared) -> dict[str, Any]:

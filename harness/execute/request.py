@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from harness.catalogue import Backend, Contender
 from harness.environments.interpreters import parse_interpreters
 from harness.errors import UsageError, unknown
 from harness.plan.jobs import PlannedJob, plan_jobs
+from harness.plan.precision import PILOT_BLOCKS, Goal
 from harness.plan.suite import ProtocolTable, SuiteFile, find_suite, parse_suite, read_suite
 from harness.plan.variants import AS_WRITTEN
 from harness.plan.workloads import Workload, workloads
@@ -32,6 +33,9 @@ class Request:
     control: str | None
     data_dir: Path | None
     interpreters: Mapping[str, Path]
+    goal: Goal | None = None
+    planned: bool = True
+    """Whether the number of blocks is known: with a goal it is after the pilot."""
 
     @property
     def device_kind(self) -> str:
@@ -44,15 +48,21 @@ class Request:
         return [self.seed + number for number in range(self.protocol.seeds)]
 
     def jobs(self) -> list[PlannedJob]:
-        """Every process of the run, in order."""
+        """Every process of the run, in order, as far as it is planned."""
         return plan_jobs(
             [workload.name for workload in self.workloads],
             [str(contender) for contender in self.contenders],
-            blocks=self.protocol.blocks,
+            blocks=self.protocol.blocks if self.planned else 0,
             seeds=self.protocol.seeds,
             seed=self.seed,
             control=self.control,
+            pilot=PILOT_BLOCKS if self.goal is not None else 0,
         )
+
+    def with_blocks(self, blocks: int) -> Request:
+        """The same request, its number of blocks known."""
+        protocol = replace(self.protocol, blocks=blocks, seeds=min(self.protocol.seeds, blocks))
+        return replace(self, protocol=protocol, planned=True)
 
     def as_data(self) -> dict[str, Any]:
         """The request as JSON data, for `of_data`."""
@@ -63,8 +73,9 @@ class Request:
             "device": self.device,
             "threads": self.threads,
             "seed": self.seed,
-            "blocks": self.protocol.blocks,
+            "blocks": self.protocol.blocks if self.goal is None else None,
             "control": self.control or "none",
+            "goal": asdict(self.goal) if self.goal else None,
             "data_dir": str(self.data_dir) if self.data_dir else None,
             "interpreters": {name: str(path) for name, path in self.interpreters.items()},
         }
@@ -81,6 +92,7 @@ def request(
     seed: int = 0,
     blocks: int | None = None,
     control: str | None = None,
+    goal: Goal | None = None,
     data_dir: Path | None = None,
     interpreters: list[str] | None = None,
 ) -> Request:
@@ -98,6 +110,7 @@ def request(
             "seed": seed,
             "blocks": blocks,
             "control": control,
+            "goal": asdict(goal) if goal else None,
             "data_dir": str(data_dir.resolve()) if data_dir else None,
         },
         parse_interpreters(interpreters or []),
@@ -109,15 +122,20 @@ def of_data(meta: Mapping[str, Any]) -> Request:
     kept = meta["request"]
     path = paths.root() / meta["suite"]["path"]
     suite = parse_suite(meta["suite"]["name"], path, meta["suite"]["text"], kept.get("size", AS_WRITTEN))
-    # Runs of before there were controls go on without one.
-    kept = {"control": "none", **kept}
-    return _checked(suite, kept, {name: Path(text) for name, text in kept["interpreters"].items()})
+    # Runs of before there were controls and goals go on without.
+    kept = {"control": "none", "goal": None, **kept}
+    found = _checked(suite, kept, {name: Path(text) for name, text in kept["interpreters"].items()})
+    return found if found.goal is None or meta["blocks"] is None else found.with_blocks(meta["blocks"])
 
 
 def _checked(suite: SuiteFile, wanted: Mapping[str, Any], interpreters: Mapping[str, Path]) -> Request:
     known = catalogue.backends()
     threads = wanted["threads"] or len(os.sched_getaffinity(0))
     contenders = _contenders(suite, wanted["contenders"], known)
+    control = _control(suite, wanted["control"], contenders, known)
+    goal = Goal(**wanted["goal"]) if wanted["goal"] else None
+    if goal is not None:
+        _check_goal(goal, wanted["blocks"], len(contenders) + (control is not None))
     return Request(
         suite,
         tuple(workloads(suite, wanted["workloads"])),
@@ -126,10 +144,19 @@ def _checked(suite: SuiteFile, wanted: Mapping[str, Any], interpreters: Mapping[
         threads,
         wanted["seed"],
         _protocol(suite, wanted["blocks"]),
-        _control(suite, wanted["control"], contenders, known),
+        control,
         Path(wanted["data_dir"]) if wanted["data_dir"] else None,
         interpreters,
+        goal,
+        planned=goal is None,
     )
+
+
+def _check_goal(goal: Goal, blocks: int | None, entered: int) -> None:
+    if blocks is not None:
+        raise UsageError("--blocks says how many blocks; --precision and --budget plan them: leave one away")
+    if goal.precision is not None and entered < 2:
+        raise UsageError("--precision is of a ratio between two: add a contender, or --control first")
 
 
 def _contenders(

@@ -27,7 +27,7 @@ from harness.worker.job import Job, JobBackend, Protocol, write_json
 Watcher = Callable[[PlannedJob, Record | None], None]
 """Told of each job twice: as it starts (no record yet) and with its record."""
 
-SIDE_BY_SIDE: dict[Kind, int] = {"verify": 2, "memory": 2, "measure": 1}
+SIDE_BY_SIDE: dict[Kind, int] = {"verify": 2, "memory": 2, "pilot": 1, "measure": 1}
 """Jobs at a time. A clock has the machine to itself; a proof or a memory pass leaves most of a core idle."""
 
 REPEATED_SHARE = 0.25
@@ -76,9 +76,7 @@ class Run:
     records: dict[str, Record] = field(default_factory=dict)
     repeats_left: int = 0
 
-    def execute(
-        self, jobs: Iterable[PlannedJob], kinds: Iterable[Kind] = ("verify", "memory", "measure")
-    ) -> None:
+    def execute(self, jobs: Iterable[PlannedJob], kinds: Iterable[Kind] = tuple(SIDE_BY_SIDE)) -> None:
         """Run every job that has no record that counts, except those of a contender that is not proven.
 
         A timed job that something disturbed is run again at once, so that it stays among those of its block;
@@ -157,12 +155,12 @@ class Run:
         if outputs is not None:
             outputs.parent.mkdir(exist_ok=True)
         write_json(job_file, encode(self._job(job, contender, result)))
-        # Proofs do not warm the compile cache that the first measurement is to find cold, nor does a twin.
+        # Neither proofs nor a pilot nor a twin warm the compile cache that the first measurement finds cold.
         cache = (
             self.store.work
             / "cache"
             / job.contender.replace(":", "-")
-            / ("measure" if job.kind == "measure" else "proof")
+            / (job.kind if SIDE_BY_SIDE[job.kind] == 1 else "proof")
         )
         cache.mkdir(parents=True, exist_ok=True)
         return Process(
@@ -182,7 +180,7 @@ class Run:
         return Job(
             schema=JOB_SCHEMA,
             job=job.id,
-            kind=job.kind,
+            kind="measure" if job.kind == "pilot" else job.kind,
             backend=JobBackend(contender.backend.name, str(contender.backend.folder.resolve())),
             mode=contender.mode.name,
             device=self.device,

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["verify", "memory", "measure"]
+Kind = Literal["verify", "memory", "pilot", "measure"]
 
 TWIN = "~twin"
 """What the name of a contender's second entry ends in: the control, the same thing measured twice."""
@@ -53,13 +53,15 @@ def plan_jobs(
     seeds: int,
     seed: int,
     control: str | None = None,
+    pilot: int = 0,
 ) -> list[PlannedJob]:
     """All the jobs of a run in their order: proofs, then memory, then blocks of measurements.
 
     In each block every contender has one turn in each workload, in an order drawn anew from `seed`. Block b
     starts from the weights and batches of seed `seed + b` and trains by the recipe, as long as b < `seeds`;
     later blocks only time, with the first seed. The twin of the contender `control` has its turns among them;
-    it is proven by its original and only times.
+    it is proven by its original and only times. Before the blocks come `pilot` others, whose jobs are of a
+    kind of their own and only time.
     """
     single: tuple[Kind, ...] = ("verify", "memory")
     jobs = [
@@ -69,12 +71,19 @@ def plan_jobs(
         for contender in contenders
     ]
     entered = contenders if control is None else [*contenders, control + TWIN]
+    for block in range(pilot):
+        for number, workload in enumerate(workloads):
+            for turn, name in enumerate(_turns(entered, seed, block, number, 1)):
+                jobs.append(PlannedJob("pilot", workload, name, seed, block, turn))
     for block in range(blocks):
         replicate = seed + block if block < seeds else seed
         for number, workload in enumerate(workloads):
-            random = np.random.Generator(np.random.PCG64([seed, block, number]))
-            for turn, index in enumerate(random.permutation(len(entered))):
-                name = entered[index]
+            for turn, name in enumerate(_turns(entered, seed, block, number)):
                 learn = block < seeds and not name.endswith(TWIN)
                 jobs.append(PlannedJob("measure", workload, name, replicate, block, turn, learn))
     return jobs
+
+
+def _turns(entered: list[str], *seed: int) -> list[str]:
+    random = np.random.Generator(np.random.PCG64(list(seed)))
+    return [entered[index] for index in random.permutation(len(entered))]

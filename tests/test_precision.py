@@ -1,0 +1,241 @@
+"""How many blocks: planned from a pilot, fixed before the first that counts, resumable in every state."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import harness
+from harness import paths
+from harness.plan import precision
+from harness.plan.precision import Cost, Goal, Spread, half_width, plan, spreads
+from tests.conftest import BACKENDS, SUITE, Onespec
+
+Capture = pytest.CaptureFixture[str]
+FREE = Cost(0.0, 0.0, 0.0, 0.0, 0)
+
+
+def spread(log_deviation: float) -> Spread:
+    return Spread("w", "b", "a", log_deviation, 3)
+
+
+def test_the_half_width_is_that_of_scipys_interval() -> None:
+    logs = np.array([0.01, 0.04, -0.02, 0.03, 0.0])
+    low, high = stats.t.interval(0.95, 4, loc=logs.mean(), scale=stats.sem(logs))
+    assert half_width(float(logs.std(ddof=1)), 5) == pytest.approx(math.expm1((high - low) / 2))
+
+
+def test_a_spread_is_of_ratios_within_blocks() -> None:
+    shared = {0: 1.0, 1: 3.0, 2: 10.0}
+    found = spreads({"w": {"a": shared, "b": {block: 2 * one for block, one in shared.items()}}})
+    (only,) = found
+    assert (only.contender, only.fastest, only.pairs) == ("b", "a", 3)
+    assert only.log_deviation == pytest.approx(0, abs=1e-12), "what slows a whole block is no spread"
+
+
+def test_spreads_are_of_each_workload_and_of_blocks_that_both_finished() -> None:
+    found = spreads(
+        {
+            "w": {"a": {0: 1.0, 1: 1.0, 2: 1.0}, "b": {0: 2.0, 2: 2.2}, "c": {1: 5.0}, "d": {}},
+            "v": {"b": {0: 1.0, 1: 1.1}, "a": {0: 3.0, 1: 3.0}},
+            "u": {"a": {}},
+        }
+    )
+    assert [(one.workload, one.contender, one.fastest, one.pairs) for one in found] == [
+        ("w", "b", "a", 2),
+        ("v", "a", "b", 2),
+    ]
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5])
+def test_a_spread_is_as_often_too_large_as_too_small(blocks: int) -> None:
+    random = np.random.default_rng(1)
+    logs = random.normal(0.0, 0.05, (2000, blocks))
+    found = [
+        spreads({"w": {"a": dict.fromkeys(range(blocks), 1.0), "b": dict(enumerate(np.exp(1 + row)))}})[0]
+        for row in logs
+    ]
+    share = np.mean([one.log_deviation > 0.05 for one in found])
+    assert abs(share - 0.5) < 4 * math.sqrt(0.25 / 2000)
+
+
+@given(deviation=st.floats(0.001, 0.2), wanted=st.floats(0.005, 0.2))
+def test_the_fewest_blocks_that_suffice_are_planned(deviation: float, wanted: float) -> None:
+    made = plan((spread(deviation / 3), spread(deviation)), Goal(wanted, None), FREE)
+    assert made.half_width == half_width(deviation, made.blocks), "the widest interval counts"
+    if made.decided_by == "precision":
+        assert made.half_width <= wanted
+        assert made.blocks == 2 or half_width(deviation, made.blocks - 1) > wanted
+    else:
+        assert (made.decided_by, made.blocks) == ("most", precision.MOST_BLOCKS)
+        assert made.half_width > wanted
+
+
+def test_intervals_of_the_planned_number_are_as_narrow_as_promised() -> None:
+    """With the spread known, the interval is on average as wide as was asked."""
+    random = np.random.default_rng(2)
+    made = plan((spread(0.04),), Goal(0.03, None), FREE)
+    widths = []
+    for _ in range(2000):
+        logs = random.normal(0.2, 0.04, made.blocks)
+        low, high = stats.t.interval(0.95, made.blocks - 1, loc=logs.mean(), scale=stats.sem(logs))
+        widths.append(math.expm1((high - low) / 2))
+    assert np.mean(widths) <= 0.03
+    assert np.mean(widths) > 0.02
+
+
+COST = Cost(
+    spent_seconds=30.0, block_seconds=10.0, cold_seconds=5.0, learning_seconds=20.0, learning_blocks=2
+)
+
+
+def test_the_budget_holds_for_pilot_learning_and_cold_caches_too() -> None:
+    assert COST.total(1) == 65.0
+    assert COST.total(4) == 115.0
+    for budget, blocks in ((115.0, 4), (114.9, 3), (125.0, 5)):
+        made = plan((spread(0.5),), Goal(0.01, budget), COST)
+        assert (made.blocks, made.decided_by) == (blocks, "budget")
+        assert made.seconds <= budget
+
+
+def test_who_decides() -> None:
+    narrow = (spread(0.001),)
+    assert plan(narrow, Goal(0.03, 1000.0), COST).decided_by == "precision"
+    assert plan(narrow, Goal(None, 200.0), COST).decided_by == "budget"
+    assert plan(narrow, Goal(None, 200.0), COST).blocks == 12, "all that fit"
+    assert plan(narrow, Goal(None, 1e6), COST).decided_by == "most"
+    short = plan((spread(0.5),), Goal(0.03, 40.0), COST)
+    assert (short.blocks, short.decided_by) == (2, "least")
+    blind = plan((), Goal(0.03, 1000.0), COST)
+    assert (blind.blocks, blind.decided_by, blind.half_width) == (2, "least", None)
+    assert plan(narrow, Goal(0.5, None), COST, least=4).blocks == 4, "each seed has a block"
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+
+
+def meta(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run with a pilot, and what was said while it went."""
+    folder = tmp_path_factory.mktemp("planned")
+    (folder / "tiny.toml").write_text(SUITE)
+    command = [sys.executable, "-m", "harness", "run", "tiny.toml", "--out", "out", "--control", "first"]
+    command += ["--precision", "99%", "--budget", "1h", "--python", f"plain={sys.executable}"]
+    environment = {**os.environ, "ONESPEC_BACKENDS": str(BACKENDS), "PYTHONPATH": str(paths.root())}
+    said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return folder / "out", said.stderr
+
+
+def test_a_run_plans_its_blocks_from_a_pilot(finished: tuple[Path, str]) -> None:
+    out, shown = finished
+    said = meta(out)
+    made = said["plan"]
+    assert (made["precision"], made["budget_seconds"]) == (0.99, 3600.0)
+    assert made["decided_by"] == "precision"
+    assert made["blocks"] == said["blocks"] >= 2
+    assert made["half_width"] <= 0.99
+    (found,) = made["spreads"]
+    assert {found["contender"], found["fastest"]} == {"plain", "plain~twin"}
+    assert found["pairs"] == 3
+    assert made["cost"]["spent_seconds"] > 0
+    records = lines(out)
+    assert [record["kind"] for record in records[2:8]] == ["pilot"] * 6
+    assert all(record["measures"]["learning"] is None for record in records[2:8])
+    assert {record["kind"] for record in records[8:]} == {"measure"}
+    assert {record["job"] for record in records} == {job["job"] for job in said["jobs"]}
+    assert len(records) == 2 + 6 + 2 * made["blocks"]
+    run = harness.load(str(out))
+    assert set(run.processes["block"]) == set(range(made["blocks"])), "the pilot is not counted"
+    assert len(run.processes) == 2 * made["blocks"]
+    assert f"{made['blocks']} blocks are to come: they suffice for the precision" in shown
+
+
+@pytest.mark.parametrize("kept", [1, 5, 8, 9])
+def test_a_run_with_a_pilot_resumes_in_every_state(
+    onespec: Onespec, finished: tuple[Path, str], tmp_path: Path, kept: int
+) -> None:
+    """As many records are kept; of a plan that was made after them nothing is left."""
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    whole, planned = lines(out), meta(out)
+    text = "".join(json.dumps(record) + "\n" for record in whole[:kept])
+    (out / "records.jsonl").write_text(text)
+    for result in (out / "work" / "jobs").glob("*.result.json"):
+        result.unlink()
+    if kept <= 8:
+        jobs = [job for job in planned["jobs"] if job["kind"] != "measure"]
+        plan_before = {name: planned["plan"][name] for name in ("precision", "budget_seconds")}
+        changed = {**planned, "blocks": None, "plan": plan_before, "jobs": jobs}
+        (out / "run.json").write_text(json.dumps(changed))
+    assert onespec("run", "--resume", out) == 0
+    after = lines(out)
+    assert after[:kept] == whole[:kept]
+    assert len({record["job"] for record in after}) == len(after)
+    assert {record["job"] for record in after} == {job["job"] for job in meta(out)["jobs"]}
+    if kept >= 8:
+        assert meta(out)["plan"] == planned["plan"], "the same pilot makes the same plan"
+
+
+def test_a_result_without_a_record_is_counted_into_the_plan(
+    onespec: Onespec, suite: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out, "--control", "first", "--budget", "1s") == 0
+    planned = meta(out)
+    assert planned["plan"]["decided_by"] == "least"
+    text = "".join(json.dumps(record) + "\n" for record in lines(out)[:7])
+    (out / "records.jsonl").write_text(text)
+    (out / "run.json").write_text(json.dumps({**planned, "blocks": None}))
+    assert onespec("run", "--resume", out) == 0
+    assert lines(out)[7]["wall_seconds"] is None
+    assert meta(out)["plan"]["spreads"] == planned["plan"]["spreads"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--precision", "3%", "--blocks", "4"], "leave one away"),
+        (["--precision", "3%"], "add a contender, or --control first"),
+        (["--precision", "3", "--control", "first"], "write it as in 3% or 0.03"),
+        (["--budget", "10"], "write it as in 90s, 10m or 2h"),
+        (["--budget", "-5m"], "expected one argument"),
+    ],
+)
+def test_a_goal_that_cannot_be_is_refused(
+    onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture, words: list[str], said: str
+) -> None:
+    try:
+        code = onespec("run", suite, "--out", tmp_path / "out", *words)
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_that_the_pilot_decides(
+    onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert onespec("run", suite, "--dry-run", "--budget", "10m", "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "tiny/plain/pilot/2" in said
+    assert "measure" not in said
+    assert "as the pilot asks for" in said
