@@ -44,6 +44,12 @@ def build(program: Program, setting: Setting) -> Built:
     return (ScanProgram if setting.mode == "scan" else JaxProgram)(program, setting)
 
 
+def settings() -> dict[str, Any]:
+    """What is in force."""
+    full = jax.config.jax_default_matmul_precision == "highest"
+    return {"threads": int(os.environ["NPROC"]), "float32_matmul": "float32" if full else "tf32"}
+
+
 class JaxProgram(Built):
     """The step is a pure function of a flat dictionary of tensors, whose buffers it takes over.
 

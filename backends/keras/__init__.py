@@ -52,6 +52,12 @@ def build(program: Program, setting: Setting) -> Built:
     return KerasProgram(program, setting)
 
 
+def settings() -> dict[str, Any]:
+    """What is in force in the framework below."""
+    found: dict[str, Any] = framework.settings()
+    return found
+
+
 @dataclass(frozen=True)
 class Staged:
     """Batches to come: what `fit` and `predict` are given, and where it came from."""

@@ -28,6 +28,7 @@ __all__ = [
     "gelu",
     "gradients",
     "leaky_relu",
+    "settings",
     "wait",
 ]
 
@@ -45,6 +46,12 @@ def configure(setting: Setting) -> None:
     kind, _, index = setting.device.partition(":")
     jax.config.update("jax_platforms", "cpu" if kind == "cpu" else f"{kind},cpu")
     jax.config.update("jax_default_device", jax.devices(kind)[int(index or 0)])
+
+
+def settings() -> dict[str, Any]:
+    """What is in force."""
+    full = jax.config.jax_default_matmul_precision == "highest"
+    return {"threads": int(os.environ["NPROC"]), "float32_matmul": "float32" if full else "tf32"}
 
 
 def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "gelu",
     "gradients",
     "leaky_relu",
+    "settings",
     "wait",
 ]
 
@@ -43,6 +44,15 @@ def configure(setting: Setting) -> None:
         tf.config.set_visible_devices(used, "GPU")
     for gpu in used:
         tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def settings() -> dict[str, Any]:
+    """What is in force."""
+    short = tf.config.experimental.tensor_float_32_execution_enabled()
+    return {
+        "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "float32_matmul": "tf32" if short else "float32",
+    }
 
 
 def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:

@@ -31,6 +31,12 @@ def configure(setting: Setting) -> None:
     _device.enter_context(keras.device(setting.device))
 
 
+def settings() -> dict[str, Any]:
+    """What is in force."""
+    full = torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+    return {"threads": torch.get_num_threads(), "float32_matmul": "float32" if full else "tf32"}
+
+
 def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:
     """What `fit` and `predict` take: tensors on the device."""
     arrays = {"x": x} if y is None else {"x": x, "y": y}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,11 @@ VARIABLES = ("MXNET_", "MKLDNN_", "DNNL_")
 def build(program: Program, setting: Setting) -> Built:
     """A program in either mode. Threads are as OMP_NUM_THREADS says: MXNet's Python has no call for them."""
     return MXNetProgram(program, setting)
+
+
+def settings() -> dict[str, Any]:
+    """What is in force: MXNet reads the threads from the environment, and on a CPU there is no TF32."""
+    return {"threads": int(os.environ["OMP_NUM_THREADS"]), "float32_matmul": "float32"}
 
 
 class MXNetProgram(Built):

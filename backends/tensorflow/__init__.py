@@ -50,6 +50,15 @@ def build(program: Program, setting: Setting) -> Built:
     return TensorFlowProgram(program, setting)
 
 
+def settings() -> dict[str, Any]:
+    """What is in force."""
+    short = tf.config.experimental.tensor_float_32_execution_enabled()
+    return {
+        "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "float32_matmul": "tf32" if short else "float32",
+    }
+
+
 @dataclass
 class Placed:
     """The arrays of a split on the device, and the graphs that read them."""

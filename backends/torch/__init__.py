@@ -27,6 +27,12 @@ def build(program: Program, setting: Setting) -> Built:
     return TorchProgram(program, setting)
 
 
+def settings() -> dict[str, Any]:
+    """What is in force."""
+    full = torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+    return {"threads": torch.get_num_threads(), "float32_matmul": "float32" if full else "tf32"}
+
+
 class TorchProgram(Built):
     """Modules on one device, a fused optimizer for each update."""
 

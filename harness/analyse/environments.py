@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.worker.settings import VARIABLES
+
 Facts = tuple[tuple[str, str], ...]
 
 
@@ -42,6 +44,37 @@ def group(environments: pd.DataFrame) -> tuple[list[Environment], Facts]:
         for (python, packages, own), contenders in sharing.items()
     ]
     return grouped, tuple(sorted(common))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting, or a variable that all share, that contenders did not have alike: values by contender."""
+
+    name: str
+    values: dict[str, str]
+
+
+def differences(environments: pd.DataFrame) -> list[Difference]:
+    """Where a run's contenders differ in what is to be the same for all (`harness.worker.settings`).
+
+    A setting is compared among the contenders that tell it; a variable, of the prefixes that are recorded
+    for every contender, among all with a record, "not set" where it was not.
+    """
+    recorded = environments["contender"].unique()
+    shared = environments["name"].str.startswith(VARIABLES)
+    found = []
+    for item, of_all in (("setting", True), ("variable", shared)):
+        facts = environments[(environments["item"] == item) & of_all]
+        for name, mine in facts.groupby("name"):
+            values = {
+                str(contender): ", ".join(sorted(set(said)))
+                for contender, said in mine.groupby("contender")["value"]
+            }
+            if item == "variable":
+                values = {str(contender): values.get(str(contender), "not set") for contender in recorded}
+            if len(set(values.values())) > 1:
+                found.append(Difference(str(name), values))
+    return found
 
 
 def _facts(facts: pd.DataFrame, item: str) -> Facts:

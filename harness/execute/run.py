@@ -163,10 +163,14 @@ class Run:
             / (job.kind if SIDE_BY_SIDE[job.kind] == 1 else "proof")
         )
         cache.mkdir(parents=True, exist_ok=True)
+        own = contender.mode.variables
         return Process(
             job_file,
             interpreter,
-            {name: value.replace("{cache}", str(cache)) for name, value in contender.mode.variables.items()},
+            {
+                **self.protocol.variables,
+                **{name: text.replace("{cache}", str(cache)) for name, text in own.items()},
+            },
             self.threads,
             result,
             self.store.work / "logs" / f"{stem}.log",
@@ -200,6 +204,8 @@ class Run:
                 learn=job.learn,
                 curve_points=self.protocol.curve_points,
                 subnormals=self.protocol.subnormals,
+                affinity=self.protocol.affinity,
+                gc=self.protocol.gc,
             ),
             result=str(result.resolve()),
             outputs=None if outputs is None else str(outputs.resolve()),

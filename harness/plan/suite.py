@@ -72,6 +72,8 @@ class ProtocolTable:
     """`[protocol]`: blocks of fresh processes; how many of them also train by the recipe, each from a seed of
     its own; and how long a process looks. `control` is the contender that enters twice, "first" the first one
     of the run, or "none". A job that was disturbed is run again `repeats` times at most (`harness.hazards`).
+    `subnormals`, `affinity` and `gc` are the same for all (`harness.worker.settings`), as are `variables` of
+    the environment, except where a mode has one of its own.
     """
 
     blocks: int = 3
@@ -82,6 +84,9 @@ class ProtocolTable:
     evaluate_passes: int = 5
     curve_points: int = 10
     subnormals: Literal["flush", "default"] = "flush"
+    affinity: Literal["inherit", "pinned"] = "inherit"
+    gc: Literal["freeze", "off", "default"] = "freeze"
+    variables: dict[str, str] = field(default_factory=dict)
     control: str = "first"
     repeats: int = 2
     time_limit_seconds: float = 600.0

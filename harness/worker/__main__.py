@@ -18,32 +18,30 @@ from pathlib import Path  # noqa: E402
 from time import perf_counter  # noqa: E402
 from typing import Any  # noqa: E402
 
+from harness.worker import settings  # noqa: E402
 from harness.worker.backend import load_backend  # noqa: E402
 from harness.worker.job import Job, write_json  # noqa: E402
 from harness.worker.measure import Diverged, exercise, measure  # noqa: E402
 from harness.worker.protocol import Unsupported  # noqa: E402
-from harness.worker.subnormals import flush, flushed  # noqa: E402
 from harness.worker.verify import prove, verdict  # noqa: E402
 
 MEMORY_STEPS = 50
 """Training steps of the memory pass."""
 
-VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD")
-"""Prefixes of the environment variables that are recorded for every backend, besides its own."""
-
 
 def run(job: Job) -> dict[str, Any]:
     """The outcome of a job: status, reason, environment, and proof or measures."""
     outcome: dict[str, Any] = {"status": "ok", "reason": None, "proof": None, "measures": None}
-    prefixes = VARIABLES
+    prefixes = settings.VARIABLES
+    ran = None
     # As the user and the harness have set them: some frameworks set more on import.
     given = dict(os.environ)
     try:
-        if job.protocol.subnormals == "flush":
-            flush()
+        settings.apply(job.protocol, job.threads)
         start = perf_counter()
         backend = load_backend(job.backend.name, Path(job.backend.folder))
         import_seconds = perf_counter() - start
+        settings.settle(job.protocol)
         build = backend.build
         prefixes += getattr(backend, "VARIABLES", ())
         if job.kind == "verify":
@@ -61,6 +59,7 @@ def run(job: Job) -> dict[str, Any]:
             }
         else:
             outcome["measures"] = {"import_seconds": import_seconds, **measure(job, build)}
+        ran = backend
     except Unsupported as error:
         outcome.update(status="unsupported", reason=str(error))
     except Diverged as error:
@@ -68,7 +67,7 @@ def run(job: Job) -> dict[str, Any]:
     except Exception as error:
         traceback.print_exc()
         outcome.update(status=_kind_of(error), reason=_one_line(error))
-    outcome["environment"] = _environment(prefixes, given)
+    outcome["environment"] = _environment(prefixes, given, settings.found(ran))
     return outcome
 
 
@@ -86,7 +85,9 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:500]
 
 
-def _environment(prefixes: tuple[str, ...], given: dict[str, str]) -> dict[str, Any]:
+def _environment(
+    prefixes: tuple[str, ...], given: dict[str, str], in_force: dict[str, Any]
+) -> dict[str, Any]:
     packages = {
         distribution.metadata["Name"]: distribution.version
         for distribution in importlib.metadata.distributions()
@@ -101,7 +102,7 @@ def _environment(prefixes: tuple[str, ...], given: dict[str, str]) -> dict[str, 
         "python": platform.python_version(),
         "packages": packages,
         "variables": variables,
-        "settings": {"subnormals": "flushed" if flushed() else "default"},
+        "settings": in_force,
     }
 
 

@@ -45,6 +45,10 @@ class Protocol:
     """Points of the training curve an epoch."""
     subnormals: Literal["flush", "default"] = "flush"
     """Flushed to zero in every thread, or as each framework leaves them."""
+    affinity: Literal["inherit", "pinned"] = "inherit"
+    """The cores that the run was given, or as many of them as there are threads."""
+    gc: Literal["freeze", "off", "default"] = "freeze"
+    """What Python's garbage collector does while a clock runs (`harness.worker.settings.settle`)."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from harness.spec.reference import Batch
 from harness.spec.tape import Array
 from harness.worker.job import Job
 from harness.worker.protocol import Built, Tensors
+from harness.worker.settings import settle
 from harness.worker.usage import Usage
 
 EVALUATION_BATCH = 256
@@ -40,6 +41,7 @@ def measure(job: Job, build: Any) -> dict[str, Any]:
 
     batches = _endless(job.epochs())
     first_step_seconds = _block(built, train, batches, 1)
+    settle(job.protocol)
     train_blocks, steady = _steady_blocks(job, built, train, batches)
     test = Evaluation(job, built, "test")
     evaluate_passes = _evaluate_passes(job, test)

@@ -5,8 +5,10 @@ A backend is a package that has
     def build(program: Program, setting: Setting) -> Built
 
 and imports its framework at its own top level, so that the worker can time the import. It may also have
-`VARIABLES`, a tuple of prefixes of environment variables that change what its framework does, to be recorded.
-The worker alone decides when the clock starts, how long it warms up and when it waits for the device.
+`VARIABLES`, a tuple of prefixes of environment variables that change what its framework does, to be recorded,
+and `settings()`, which tells after a program has run what is in force in the framework, in the words that all
+share: `threads`, and `float32_matmul` ("float32" or "tf32"). The worker alone decides when the clock starts,
+how long it warms up and when it waits for the device.
 """
 
 from __future__ import annotations
