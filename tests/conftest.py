@@ -23,7 +23,7 @@ control = "none"
 repeats = 0
 warmup_seconds = 0.0
 block_seconds = 0.001
-train_blocks = 2
+train_blocks = 3
 evaluate_passes = 1
 time_limit_seconds = 60
 

@@ -53,7 +53,7 @@ def measure(
     reason: str | None = None,
     measured: bool = True,
 ) -> Record:
-    """A measured process: a warm-up block, then one of 10 steps for each `step_ms`; passes of 100 samples."""
+    """A measured process: a warm-up block of 1 step, one of 10 for each `step_ms`; passes of 100 samples."""
     record = _record("measure", contender, workload, block, status, reason)
     record |= {"seed": seed, "started": started or f"2026-01-02T03:{block:02d}:00+00:00"}
     if not measured:
@@ -66,7 +66,7 @@ def measure(
         "first_step_seconds": first_step,
         "batch_size": 32,
         "train_blocks": [
-            {"steps": 10, "seconds": warmup_ms / 100, "warmup": True},
+            {"steps": 1, "seconds": warmup_ms / 1000, "warmup": True},
             *({"steps": 10, "seconds": milliseconds / 100, "warmup": False} for milliseconds in step_ms),
         ],
         "evaluate_passes": [{"samples": 100, "seconds": 100 / rate, "warmup": False} for rate in evaluate],
@@ -76,7 +76,14 @@ def measure(
     return record
 
 
-def memory(contender: str, workload: str = "mlp", *, after_import: int = 200, peak: int = 300) -> Record:
+def memory(
+    contender: str,
+    workload: str = "mlp",
+    *,
+    after_import: int = 200,
+    peak: float = 300,
+    block: int | None = None,
+) -> Record:
     """A memory pass; MiB above an interpreter that starts with 10."""
     measures = {
         "start_bytes": 10 * MIB,
@@ -84,13 +91,13 @@ def memory(contender: str, workload: str = "mlp", *, after_import: int = 200, pe
         "peak_bytes": (10 + peak) * MIB,
         "device_peak_bytes": None,
     }
-    return _record("memory", contender, workload, None, "ok", None) | {"measures": measures}
+    return _record("memory", contender, workload, block, "ok", None) | {"measures": measures}
 
 
 def good(contender: str, workload: str = "mlp", *, step_ms: tuple[float, ...] = (1.0, 1.0)) -> list[Record]:
     """A whole contender: proven, one process a block with the given step time, and its memory."""
     processes = [
-        measure(contender, workload, block=block, step_ms=(time,)) for block, time in enumerate(step_ms)
+        measure(contender, workload, block=block, step_ms=(time,) * 4) for block, time in enumerate(step_ms)
     ]
     return [verify(contender, workload), *processes, memory(contender, workload)]
 
@@ -132,6 +139,7 @@ def write(
     contenders: list[str] | None = None,
     workloads: tuple[str, ...] = ("mlp",),
     target: float | None = None,
+    metric: str = "accuracy",
     **meta: Any,
 ) -> Path:
     """Write a run into `folder`; its contenders are those of the records unless named."""
@@ -148,7 +156,7 @@ def write(
                 "fingerprint": FINGERPRINT,
                 "title": f"The {workload}",
                 "spec": {"model": ["dense", "relu"], "note": "<b>&"},
-                "metric": "accuracy",
+                "metric": metric,
                 "target": target,
                 "parameters": 109386,
                 "flops_per_sample": 218000,

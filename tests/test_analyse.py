@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,21 +37,23 @@ def test_a_process_is_the_median_of_its_blocks_without_warm_up(tmp_path: Path) -
     assert run.processes["step_seconds"].tolist() == pytest.approx([0.002])
 
 
-def test_a_contender_is_the_median_of_its_processes_with_their_range(tmp_path: Path) -> None:
-    found = row(loaded(tmp_path, good("alpha", step_ms=(3.0, 1.0, 2.5))), "alpha")
-    assert found["step_seconds"] == pytest.approx(0.0025)
-    assert (found["step_seconds_min"], found["step_seconds_max"]) == pytest.approx((0.001, 0.003))
-    assert found["samples_per_second"] == pytest.approx(32 / 0.0025)
+def test_a_contender_is_the_mean_of_its_processes_logarithms_with_its_t_interval(tmp_path: Path) -> None:
+    found = row(loaded(tmp_path, good("alpha", step_ms=(1.0, 2.0, 4.0))), "alpha")
+    half = 4.302653 * np.log(2) / np.sqrt(3)
+    assert found["step_seconds"] == pytest.approx(0.002)
+    bounds = (found["step_seconds_low"], found["step_seconds_high"])
+    assert bounds == pytest.approx((0.002 * np.exp(-half), 0.002 * np.exp(half)))
+    assert found["samples_per_second"] == pytest.approx(32 / 0.002)
     assert found["processes"] == 3
     assert found["import_seconds"] == 2.0
 
 
 def test_ratios_are_paired_within_blocks(tmp_path: Path) -> None:
-    records = good("alpha", step_ms=(1.0, 2.0, 4.0)) + good("beta", step_ms=(2.0, 6.0, 8.0))
+    records = good("alpha", step_ms=(1.0, 3.0, 9.0)) + good("beta", step_ms=(2.0, 6.0, 18.0))
     run = loaded(tmp_path, records)
     found = row(run, "beta")
-    assert (found["ratio"], found["ratio_min"], found["ratio_max"]) == pytest.approx((2.0, 2.0, 3.0))
-    assert found["ratio_blocks"] == 3
+    assert (found["ratio"], found["ratio_low"], found["ratio_high"]) == pytest.approx((2.0, 2.0, 2.0))
+    assert (found["ratio_blocks"], found["verdict"]) == (3, "slower")
     assert row(run, "alpha")["ratio"] == 1.0
 
 
@@ -58,6 +61,10 @@ def test_only_blocks_that_both_finished_are_paired(tmp_path: Path) -> None:
     run = loaded(tmp_path, good("alpha", step_ms=(1.0, 2.0, 4.0)) + good("beta", step_ms=(5.0,)))
     found = row(run, "beta")
     assert (found["ratio"], found["ratio_blocks"], found["rank"]) == (pytest.approx(5.0), 1, 2)
+    assert (found["verdict"], run.comparisons["why"][0]) == (
+        "inconclusive",
+        "1 block in common, and a spread needs 2",
+    )
 
 
 def test_the_first_process_of_a_contender_holds_the_cold_compile(tmp_path: Path) -> None:
@@ -86,8 +93,9 @@ def test_the_metric_is_the_mean_over_seeds_each_counted_once(tmp_path: Path) -> 
         for block, (seed, accuracy) in enumerate(trained)
     ]
     found = row(loaded(tmp_path, [verify("alpha"), *records], target=0.95), "alpha")
-    assert (found["metric_mean"], found["metric_min"], found["metric_max"]) == pytest.approx(
-        (0.95, 0.92, 0.98)
+    half = 12.706205 * 0.03
+    assert (found["metric_mean"], found["metric_low"], found["metric_high"]) == pytest.approx(
+        (0.95, 0.95 - half, 0.95 + half)
     )
     assert (found["metric_seeds"], found["target_reached"]) == (2, True)
 
@@ -95,7 +103,7 @@ def test_the_metric_is_the_mean_over_seeds_each_counted_once(tmp_path: Path) -> 
 def test_memory_counts_from_the_interpreters_start(tmp_path: Path) -> None:
     run = loaded(tmp_path, [memory("alpha", after_import=150, peak=275)])
     found = row(run, "alpha")
-    assert (found["import_mib"], found["peak_mib"]) == (150.0, 275.0)
+    assert (found["import_mib"], found["peak_mib"]) == pytest.approx((150.0, 275.0))
 
 
 def test_what_was_not_measured_is_nan_and_never_zero(tmp_path: Path) -> None:
@@ -110,7 +118,7 @@ def test_what_was_not_measured_is_nan_and_never_zero(tmp_path: Path) -> None:
         "evaluate_samples_per_second",
     )
     assert all(pd.isna(found[name]) for name in absent)
-    assert found["reason"] == "no steady block of training steps on record"
+    assert found["reason"] == "no steady state: no timed block of training steps on record"
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,7 @@ def test_a_record_cut_in_half_is_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_of_a_job_with_two_records_the_last_counts(tmp_path: Path) -> None:
-    again = [measure("alpha", step_ms=(7.0,)), measure("alpha", step_ms=(3.0,))]
+    again = [measure("alpha", step_ms=(time,) * 3) for time in (7.0, 3.0)]
     run = loaded(tmp_path, [verify("alpha"), *again])
     assert run.processes["step_seconds"].tolist() == pytest.approx([0.003])
 
@@ -283,15 +291,17 @@ def test_deviation_is_the_distance_from_the_median_of_the_contenders(tmp_path: P
     assert found.deviation.loc[1].dropna().to_dict() == {"alpha": 0.5, "gamma": 2.5}
 
 
-def test_the_headline_names_contenders_whose_ranges_overlap(tmp_path: Path) -> None:
+def test_the_headline_counts_verdicts_and_names_who_shares_the_first_tier(tmp_path: Path) -> None:
     records = (
-        good("alpha", step_ms=(1.0, 1.4))
-        + good("alpha:fast", step_ms=(1.3, 1.5))
-        + good("beta", step_ms=(2.4, 2.4))
+        good("alpha", step_ms=(1.0, 1.1, 1.2))
+        + good("alpha:fast", step_ms=(1.2, 1.0, 1.4))
+        + good("beta", step_ms=(2.41, 2.6, 2.9))
         + good("gamma")[1:]
     )
-    found = headline(loaded(tmp_path, records).summary, "mlp")
-    assert (found.fastest, found.overlapping, found.slowest) == ("alpha", ("alpha:fast",), "beta")
+    run = loaded(tmp_path, records)
+    found = headline(run.summary, "mlp")
+    assert (found.fastest, found.sharing, found.slowest) == ("alpha", ("alpha:fast",), "beta")
+    assert found.verdicts == {"slower": ("beta",), "inconclusive": ("alpha:fast",)}
     assert (found.ranked, found.unranked) == (3, 1)
 
 

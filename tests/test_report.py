@@ -18,9 +18,10 @@ from harness.cli import main
 from harness.errors import NothingMeasured, OnespecError, UsageError
 from harness.report import write
 from harness.report.columns import build, full
+from harness.report.compared import compared
 from harness.report.console import print_summary
 from harness.report.markdown import table, update_readme
-from harness.report.numbers import decimals, scientific, significant
+from harness.report.numbers import decimals, percent, probability, runs_of, scientific, significant
 from harness.report.palette import looks
 from harness.score.pictures import Kind, path_of
 from tests import synthetic
@@ -271,6 +272,86 @@ def test_text_of_a_run_cannot_break_the_page_or_a_table(tmp_path: Path) -> None:
     assert "gradient/dense1/kernel \\| &lt;not> finite" in table(run, "mlp")
 
 
+def with_a_twin(folder: Path, factor: float) -> Run:
+    times = (1.0, 2.0, 1.5, 1.2)
+    twin = [
+        record
+        for record in good("alpha~twin", step_ms=tuple(factor * time for time in times))
+        if record["kind"] == "measure"
+    ]
+    records = good("alpha", step_ms=times) + good("beta", step_ms=tuple(3 * time for time in times)) + twin
+    control = {"contender": "alpha", "twin": "alpha~twin"}
+    return load(synthetic.write(folder / "run", records, contenders=["alpha", "beta"], control=control))
+
+
+def test_a_control_that_holds_is_told_with_what_it_could_have_missed(tmp_path: Path) -> None:
+    run = with_a_twin(tmp_path, 1.0)
+    page = Page(write([run], tmp_path / "out").read_text(encoding="utf-8"))
+    told = "Control: alpha entered twice; its twin's step time over its own is 1.00 (1.00 to 1.00) in mlp"
+    assert told in page.text
+    assert "Against it: slower beta." in page.text
+    assert "withheld" not in page.text
+
+
+def test_a_control_that_fails_is_told_on_top_and_verdicts_are_withheld(tmp_path: Path) -> None:
+    run = with_a_twin(tmp_path, 1.2)
+    output = write([run], tmp_path / "out").parent
+    page = Page((output / "index.html").read_text(encoding="utf-8"))
+    warning = "Verdicts on step time are withheld: alpha and its twin are one program, and differ in mlp"
+    assert 0 < page.text.index(warning) < page.text.index("Of 2 proven contenders")
+    assert "Verdicts are withheld: the control failed." in page.text
+    assert "slower beta" not in page.text
+    assert f"> {warning}" in (output / "report.md").read_text(encoding="utf-8")
+    lines = table(run, "mlp").splitlines()
+    assert "| withheld |" in lines[3]
+    console = Console(width=200, record=True, color_system=None, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_summary(run, console)
+    text = " ".join(console.export_text().split())
+    assert text.startswith(f"note: {warning}")
+    assert "slower" not in text
+
+
+def test_a_run_without_a_control_says_so(page: Page, report: Path) -> None:
+    for text in (page.text, (report / "report.md").read_text(encoding="utf-8")):
+        assert "This run had no control" in text
+
+
+def test_every_comparison_with_the_first_is_on_the_page_and_in_its_twin(
+    page: Page, report: Path, run: Run
+) -> None:
+    twin = (report / "report.md").read_text(encoding="utf-8")
+    for workload in run.workloads:
+        shown = compared(run, workload)
+        assert shown is not None
+        ranked = run.summary_of(workload)["rank"].notna().sum()
+        assert sum(row[1].text == "step time, ratio" for row in shown.rows) == ranked - 1
+        assert f"Every comparison with {shown.reference}" in page.text
+        for row in shown.rows:
+            assert all(cell.text in page.text and cell.note in page.text for cell in row)
+            assert (
+                " | ".join(f"{c.text} ({c.note})" if c.note else c.text for c in row).replace("<", "&lt;")
+                in twin
+            )
+
+
+def test_a_process_without_a_steady_state_is_counted_beside_those_with_one(tmp_path: Path) -> None:
+    drifting = tuple(1.0 + 0.05 * step for step in range(20))
+    records = [*good("alpha", step_ms=(1.0, 1.1)), measure("alpha", block=2, step_ms=drifting)]
+    (line,) = build(load(synthetic.write(tmp_path / "run", records)).summary, full("accuracy")).lines
+    assert "1 not steady" in {cell.note for cell in line.cells}
+
+
+def test_without_a_steady_state_there_is_no_number_and_the_reason_is_shown(tmp_path: Path) -> None:
+    drifting = tuple(1.0 + 0.05 * step for step in range(20))
+    records = [*good("alpha"), verify("beta"), *(measure("beta", block=b, step_ms=drifting) for b in (0, 1))]
+    run = load(synthetic.write(tmp_path / "run", records))
+    assert (
+        "beta: ok: no steady state in any of its 2 processes; in the first: the step time still drifts: +49 %"
+        in table(run, "mlp")
+    )
+    assert "| beta | ok | proven (0.1) | 1" not in table(run, "mlp")
+
+
 def test_unreadable_records_are_told(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", good("alpha"))
     with (folder / "records.jsonl").open("a") as file:
@@ -279,11 +360,12 @@ def test_unreadable_records_are_told(tmp_path: Path) -> None:
     assert "1 line of records.jsonl could not be read" in page.text
 
 
-def test_one_process_claims_no_spread(tmp_path: Path) -> None:
+def test_one_process_claims_no_interval(tmp_path: Path) -> None:
     run = load(synthetic.write(tmp_path / "run", [verify("alpha"), measure("alpha"), memory("alpha")]))
     page = Page(write([run], tmp_path / "out").read_text(encoding="utf-8"))
     assert (
-        "alpha is the only ranked contender: 1.00 ms (one process, so without a spread) a step." in page.text
+        "alpha is the only ranked contender: 1.00 ms (one process, so without an interval) a step."
+        in page.text
     )
 
 
@@ -302,10 +384,11 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_the_markdown_table_ranks_by_step_time_and_lists_the_reasons(tmp_path: Path) -> None:
     lines = table(small(tmp_path), "mlp").splitlines()
-    assert [line.split(" | ")[1] for line in lines[2:5]] == ["alpha:fast", "alpha", "beta"]
-    assert "0.600 (0.500 to 0.700)" in lines[2]
-    assert "1.50 (1.00 to 2.00)" in lines[3]
-    assert lines[4].startswith("| \u2013 | beta | failed | unproven (not finite)")
+    assert [line.split(" | ")[2] for line in lines[2:5]] == ["alpha:fast", "alpha", "beta"]
+    assert "0.594 (0.391 to 0.903)" in lines[2]
+    assert lines[3].startswith("| 2 | 2 | alpha |")
+    assert "| 1.44 (0.607 to 3.43) | 2.43 (1.22 to 4.83) | slower | 150 % |" in lines[3]
+    assert lines[4].startswith("| \u2013 | \u2013 | beta | failed | unproven (not finite)")
     assert lines[-1].startswith("- beta: failed: ")
 
 
@@ -364,9 +447,9 @@ def test_a_wide_console_shows_every_measure(tmp_path: Path) -> None:
     console = Console(width=120, record=True, color_system=None, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
     print_summary(small(tmp_path), console)
     text = " ".join(console.export_text().split())
-    for header in ("Status", "Proof", "Step time", "x fastest", "samples/s", "cold", "Import", "MiB"):
+    for header in ("Status", "Proof", "Step time", "x first", "Tier", "Verdict", "detect", "MiB"):
         assert header in text
-    assert "0.600 (0.500-0.700)" in text
+    assert "0.594 (0.391-0.903)" in text
 
 
 def test_a_contenders_colour_follows_from_the_sorted_names_alone() -> None:
@@ -389,6 +472,22 @@ def test_a_contenders_colour_follows_from_the_sorted_names_alone() -> None:
 )
 def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
     assert significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.1234, "12 %"), (0.005, "0.50 %"), (3.0, "300 %"), (1e25, "> 1,000 %"), (float("nan"), "\u2013")],
+)
+def test_shares_are_percents_as_long_as_that_tells_something(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_tiers_in_a_row_are_shortened() -> None:
+    assert runs_of([1, 2, 3, 5, 8, 9]) == "1\u20133, 5, 8\u20139"
+
+
+def test_no_p_is_smaller_than_anybody_believes() -> None:
+    assert [probability(p) for p in (0.25, 0.0123, 1e-9)] == ["0.25", "0.012", "< 0.0001"]
 
 
 def test_small_errors_are_written_in_powers_of_ten() -> None:

@@ -60,7 +60,7 @@ def test_a_measurement_holds_raw_samples_curve_and_final_metric(
     found = records(tmp_path / "out")
     first, second = (found[f"tiny/plain/measure/{block}"]["measures"] for block in (0, 1))
     timed = [block for block in first["train_blocks"] if not block["warmup"]]
-    assert len(timed) == 2
+    assert len(timed) == 3
     assert all(block["seconds"] > 0 and block["steps"] > 0 for block in first["train_blocks"])
     assert [point["samples"] for point in first["evaluate_passes"]] == [360, 360]
     learning = first["learning"]

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import paths
+from harness.analyse.run import load
 from harness.analyse.steady import LEAST_BLOCKS, NOISE_FLOOR, Numbers, Steady, levels, noise, steady
 
 BLOCKS = 25
@@ -145,3 +147,10 @@ def cheapest(logs: Numbers, penalty: float) -> float:
             if end - start >= LEAST_BLOCKS
         )
     return best[len(logs)]
+
+
+def test_a_run_made_with_five_long_blocks_still_has_its_observations() -> None:
+    processes = load(paths.root() / "results" / "mnist-reference").processes
+    assert processes["step_seconds"].notna().mean() > 0.9
+    assert processes["unsteady"].notna().sum() == processes["step_seconds"].isna().sum()
+    assert processes.groupby("contender")["step_seconds"].count().min() >= 1

@@ -1,4 +1,4 @@
-"""What can be said of a workload in one sentence, without claiming more than ranges show."""
+"""What can be said of a workload in a sentence or two, without claiming more than its verdicts do."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Headline:
-    """The lowest and the highest step time of a workload's ranked contenders.
+    """The shortest and the longest step time of a workload's ranked contenders.
 
-    `overlapping` names the contenders whose range of processes overlaps that of the fastest: the order
-    between them and it is not settled. `unranked` counts the contenders left out of the ranking.
+    `sharing` names the others in the fastest's tier; `verdicts` the contenders of each verdict against it;
+    `detectable` is the largest difference, as a share, that one of these comparisons could have missed. Where
+    verdicts are withheld `sharing` is empty. `unranked` counts the contenders left out of the ranking.
     """
 
     workload: str
@@ -20,10 +21,12 @@ class Headline:
     unranked: int
     fastest: str | None
     step_seconds: float
-    step_seconds_min: float
-    step_seconds_max: float
+    step_seconds_low: float
+    step_seconds_high: float
     processes: int
-    overlapping: tuple[str, ...]
+    sharing: tuple[str, ...]
+    verdicts: dict[str, tuple[str, ...]]
+    detectable: float
     slowest: str | None
     slowest_ratio: float
 
@@ -34,20 +37,28 @@ def headline(summary: pd.DataFrame, workload: str) -> Headline:
     ranked = mine[mine["rank"].notna()].sort_values(["rank", "contender"])
     nan = float("nan")
     if ranked.empty:
-        return Headline(workload, 0, len(mine), None, nan, nan, nan, 0, (), None, nan)
+        return Headline(workload, 0, len(mine), None, nan, nan, nan, 0, (), {}, nan, None, nan)
     first, last = ranked.iloc[0], ranked.iloc[-1]
     others = ranked.iloc[1:]
-    overlapping = others[others["step_seconds_min"] <= first["step_seconds_max"]]
+    tiers = others["tiers"].fillna("").astype(str).str.split(", ")
     return Headline(
         workload=workload,
         ranked=len(ranked),
         unranked=len(mine) - len(ranked),
         fastest=str(first["contender"]),
         step_seconds=float(first["step_seconds"]),
-        step_seconds_min=float(first["step_seconds_min"]),
-        step_seconds_max=float(first["step_seconds_max"]),
+        step_seconds_low=float(first["step_seconds_low"]),
+        step_seconds_high=float(first["step_seconds_high"]),
         processes=int(first["processes"]),
-        overlapping=tuple(overlapping["contender"]),
+        sharing=tuple(
+            name
+            for name, own in zip(others["contender"], tiers, strict=True)
+            if set(own) & set(str(first["tiers"]).split(", "))
+        ),
+        verdicts={
+            str(verdict): tuple(rows["contender"]) for verdict, rows in others.groupby("verdict", sort=True)
+        },
+        detectable=float(others["detectable"].max()),
         slowest=str(last["contender"]) if len(ranked) > 1 else None,
         slowest_ratio=float(last["ratio"]),
     )

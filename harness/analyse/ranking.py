@@ -1,44 +1,59 @@
-"""Who may be ranked by speed, in which order, and at what ratio to the fastest."""
+"""Who may be ranked by speed, in which order, and what can be said of each pair."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pandas as pd
 
+from harness.analyse.comparisons import FASTER, SLOWER, WITHHELD, in_order
+from harness.analyse.contrasts import tiers
 
-def ranked(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """The summary with `rank`, and each ranked contender's step time over the fastest's.
 
-    Ratios are paired: only blocks that both contenders finished count. Contenders that are unproven or have
-    a record that is not ok get NaN.
+def ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """The summary with `rank`: by step time in each workload, NaN for a contender that is unproven, has a
+    record that is not ok, or no steady step time.
     """
     fit = table["proven"].astype(bool) & (table["status"] == "ok")
     speeds = table["step_seconds"].astype(float).where(fit)
-    table = table.assign(rank=speeds.groupby(table["workload"]).rank(method="min").astype(float))
-    ratios = dict(_ratios(table, measured))
-    for name in ("ratio", "ratio_min", "ratio_max", "ratio_blocks"):
-        table[name] = pd.Series({index: spread[name] for index, spread in ratios.items()}, dtype=float)
+    return table.assign(rank=speeds.groupby(table["workload"]).rank(method="min").astype(float))
+
+
+def placed(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """The summary with each ranked contender's `tiers`, and what was found of it against the first-ranked:
+    `ratio` of step times (with `_low` and `_high`), `ratio_blocks`, `verdict` and `detectable`, and the
+    verdicts of its memory and metric. The first-ranked has a ratio of 1 and no verdict.
+    """
+    table = table.astype(dict.fromkeys(_WORDS, object))
+    for workload, rows in in_order(table):
+        order = list(rows["contender"])
+        mine = compared[compared["workload"] == workload]
+        times = mine[mine["measure"] == "step_seconds"]
+        at = dict(zip(rows["contender"], rows.index, strict=True))
+        if WITHHELD not in set(times["verdict"]):
+            for contender, numbers in tiers(_differing(times), order).items():
+                table.loc[at[contender], "tiers"] = ", ".join(map(str, numbers))
+        table.loc[at[order[0]], "ratio"] = 1.0
+        for row in mine[mine["first"] == order[0]].to_dict("records"):
+            for column, name in _TAKEN[row["measure"]].items():
+                table.loc[at[row["second"]], column] = row[name]
     return table
 
 
-def _ratios(table: pd.DataFrame, measured: pd.DataFrame) -> Iterator[tuple[Any, dict[str, float]]]:
-    for workload, rows in table[table["rank"].notna()].groupby("workload"):
-        mine = measured[measured["workload"] == workload]
-        by_block = {
-            contender: mine[mine["contender"] == contender].groupby("block")["step_seconds"].median()
-            for contender in rows["contender"]
-        }
-        fastest = by_block[rows.sort_values(["rank", "contender"])["contender"].iloc[0]]
-        for index, contender in rows["contender"].items():
-            paired = (by_block[contender] / fastest).dropna()
-            yield (
-                index,
-                {
-                    "ratio": float(paired.median()) if len(paired) else float("nan"),
-                    "ratio_min": float(paired.min()),
-                    "ratio_max": float(paired.max()),
-                    "ratio_blocks": float(len(paired)),
-                },
-            )
+_TAKEN = {
+    "step_seconds": {
+        "ratio": "estimate",
+        "ratio_low": "low",
+        "ratio_high": "high",
+        "ratio_blocks": "pairs",
+        "verdict": "verdict",
+        "detectable": "detectable",
+    },
+    "peak_mib": {"peak_verdict": "verdict"},
+    "metric": {"metric_verdict": "verdict"},
+}
+_WORDS = ("tiers", "verdict", "peak_verdict", "metric_verdict")
+
+
+def _differing(times: pd.DataFrame) -> list[tuple[str, str]]:
+    """The pairs that were told apart."""
+    differing = times[times["verdict"].isin((FASTER, SLOWER))]
+    return list(zip(differing["first"], differing["second"], strict=True))

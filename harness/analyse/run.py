@@ -13,7 +13,10 @@ from typing import Any
 import pandas as pd
 
 from harness.analyse import tables
-from harness.analyse.summary import processes, summarise
+from harness.analyse.comparisons import Margins, comparisons
+from harness.analyse.control import Control, control
+from harness.analyse.ranking import placed
+from harness.analyse.summary import final_scores, memory_passes, processes, summarise
 from harness.errors import UsageError
 
 SCHEMA = 1
@@ -29,7 +32,8 @@ class Run:
     evaluation. `curves`: one row a value of a learning curve (`split` train, validation or test).
     `proofs`: one row a compared tensor. `environments`: one row a package, variable or Python version of a
     contender. `processes`: one row a measured process. `summary`: one row a workload and contender, described
-    in `harness.analyse.summary`.
+    in `harness.analyse.summary`. `comparisons`: one row a compared pair, in `harness.analyse.comparisons`.
+    `control`: the contender that entered twice, None in a run without.
 
     `unreadable` counts the lines of `records.jsonl` that hold no whole record; `foreign` counts the
     records left out because they were made from another spec than the run's (their fingerprints differ).
@@ -44,6 +48,9 @@ class Run:
     environments: pd.DataFrame
     processes: pd.DataFrame
     summary: pd.DataFrame
+    comparisons: pd.DataFrame
+    margins: Margins
+    control: Control | None
     unreadable: int
     foreign: int
 
@@ -78,6 +85,11 @@ def load(path: str | Path) -> Run:
     curves = tables.curves(kept)
     proofs = tables.proofs(kept)
     measured = processes(records, samples)
+    margins = Margins.of_run(meta)
+    checked = control(meta, measured, margins.equivalence)
+    summary = summarise(meta, records, measured, curves, proofs)
+    passes, scores = memory_passes(records), final_scores(meta, curves)
+    compared = comparisons(summary, measured, passes, scores, margins, checked)
     return Run(
         folder=folder,
         meta=meta,
@@ -87,7 +99,10 @@ def load(path: str | Path) -> Run:
         proofs=proofs,
         environments=tables.environments(kept),
         processes=measured,
-        summary=summarise(meta, records, measured, curves, proofs),
+        summary=placed(summary, compared),
+        comparisons=compared,
+        margins=margins,
+        control=checked,
         unreadable=unreadable,
         foreign=len(last) - len(kept),
     )

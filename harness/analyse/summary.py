@@ -1,25 +1,27 @@
 """The table of a run: one row a workload and contender, every measure of it.
 
-One process gives one observation; a row shows the median over processes with their smallest and largest.
-A contender is ranked only when it was proven and none of its records failed.
+One process gives one observation, that of its steady state; a row shows the mean over processes with its
+95 % t interval, of logarithms for times, rates and memory. A contender is ranked only when it was proven, no
+record of it failed and a process of it became steady.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from harness.analyse import proof
+from harness.analyse import proof, steady
+from harness.analyse.comparisons import LOWER_IS_BETTER
+from harness.analyse.contrasts import interval
 from harness.analyse.ranking import ranked
-from harness.spec.metrics import METRICS
 
 MIB = 2**20
 # From harmless to grave: a row shows the gravest status among its records.
 SEVERITY = ("ok", "unsupported", "diverged", "timeout", "out-of-memory", "crashed", "failed")
 NOT_RUN = "not run"
 _DURING = {"measure": "while measuring: ", "memory": "in the memory pass: "}
-LOWER_IS_BETTER = {"loss", *(name for name, metric in METRICS.items() if not metric.higher_is_better)}
 
 _PROCESS_NUMBERS = (
     "import_seconds",
@@ -28,7 +30,13 @@ _PROCESS_NUMBERS = (
     "batch_size",
     "device_peak_bytes",
 )
-_SPREAD = ("", "_min", "_max")
+_STEADY = {
+    "step_seconds": "step_seconds",
+    "steady_blocks": "blocks",
+    "entered_blocks": "entered",
+    "changes": "changes",
+}
+_INTERVAL = ("", "_low", "_high")
 COLUMNS = (
     "workload",
     "contender",
@@ -40,24 +48,30 @@ COLUMNS = (
     *(f"{precision}_{field}" for precision in proof.PRECISIONS for field in proof.WORST),
     "batch_size",
     "processes",
-    *(f"step_seconds{end}" for end in _SPREAD),
+    "unsteady",
+    "tiers",
+    *(f"step_seconds{end}" for end in _INTERVAL),
     "samples_per_second",
-    *(f"ratio{end}" for end in _SPREAD),
+    *(f"ratio{end}" for end in _INTERVAL),
     "ratio_blocks",
-    *(f"evaluate_samples_per_second{end}" for end in _SPREAD),
+    "verdict",
+    "detectable",
+    *(f"evaluate_samples_per_second{end}" for end in _INTERVAL),
     "import_seconds",
     "build_seconds",
     "first_step_seconds",
     "first_step_cold_seconds",
     "metric",
     "metric_mean",
-    "metric_min",
-    "metric_max",
+    "metric_low",
+    "metric_high",
     "metric_seeds",
+    "metric_verdict",
     "target",
     "target_reached",
     "import_mib",
-    "peak_mib",
+    *(f"peak_mib{end}" for end in _INTERVAL),
+    "peak_verdict",
     "device_peak_mib",
 )
 
@@ -65,17 +79,19 @@ COLUMNS = (
 def processes(records: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     """One row a measured process.
 
-    `step_seconds` is the median of seconds a step over its training blocks, `evaluate_samples_per_second` the
-    median over its evaluation passes, both without warm-up; NaN where it has none.
+    `step_seconds` is that of its steady state (`harness.analyse.steady`), NaN where it has none, for which
+    `unsteady` is the reason; `steady_blocks` of `entered_blocks` are in it, after `changes` of level.
+    `evaluate_samples_per_second` is the median over its evaluation passes, without the first.
     """
     measured = records[records["kind"] == "measure"]
     columns = ["job", "workload", "contender", "block", "seed", "started", "status", *_PROCESS_NUMBERS]
     table = measured[columns].reset_index(drop=True)
-    steady = samples[~samples["warmup"]]
-    train, evaluate = (steady[steady["kind"] == kind] for kind in ("train", "evaluate"))
-    step_seconds = (train["seconds"] / train["steps"]).groupby(train["job"]).median()
+    states = steady.of_samples(samples)
+    evaluate = samples[~samples["warmup"] & (samples["kind"] == "evaluate")]
     rate = (evaluate["samples"] / evaluate["seconds"]).groupby(evaluate["job"]).median()
-    table["step_seconds"] = table["job"].map(step_seconds).astype(float)
+    for name, field in _STEADY.items():
+        table[name] = table["job"].map(states[field]).astype(float)
+    table["unsteady"] = table["job"].map(states["reason"])
     table["evaluate_samples_per_second"] = table["job"].map(rate).astype(float)
     return table
 
@@ -90,10 +106,11 @@ def summarise(
     """One row a workload and contender with `COLUMNS`; each workload's ranked contenders first.
 
     `rank` orders the proven contenders without a failure by `step_seconds` (1 is the fastest) and is NaN for
-    all others, whose `reason` says why. `ratio` is the median over blocks of a process's `step_seconds` over
-    the fastest's in the same block. `first_step_cold_seconds` is of the process that started first,
-    `first_step_seconds` the median of the later ones. Metrics are means over seeds. `proof_ratio` is the
-    worst error of either precision in terms of its tolerance.
+    all others, whose `reason` says why. A control's twin is no contender and has no row. `processes` counts
+    those with a steady state and `unsteady` those without. `first_step_cold_seconds` is of the process that
+    started first, `first_step_seconds` the median of the later ones. Metrics are means over seeds.
+    `proof_ratio` is the worst error of either precision in terms of its tolerance. What follows from
+    comparisons (tiers, ratios, verdicts) is NaN here: see `harness.analyse.ranking.placed`.
     """
     rows = []
     for workload, contender in _pairs(meta, records):
@@ -102,7 +119,7 @@ def summarise(
             {"workload": workload, "contender": contender} | _row(meta["workloads"][workload], *mine),
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table = ranked(table, measured)
+    table = ranked(table)
     order = {workload: place for place, workload in enumerate(meta["workloads"])}
     return table.sort_values(
         ["workload", "rank", "contender"],
@@ -118,7 +135,9 @@ def _pairs(meta: dict[str, Any], records: pd.DataFrame) -> list[tuple[str, str]]
     if not planned:
         planned = [(workload, name) for workload in meta["workloads"] for name in meta["contenders"]]
     recorded = zip(records["workload"], records["contender"], strict=True)
-    return sorted({pair for pair in (*planned, *recorded) if pair[0] in meta["workloads"]})
+    twin = (meta.get("control") or {}).get("twin")
+    pairs = {pair for pair in (*planned, *recorded) if pair[0] in meta["workloads"]}
+    return sorted(pair for pair in pairs if pair[1] != twin)
 
 
 def _of(table: pd.DataFrame, workload: str, contender: str) -> pd.DataFrame:
@@ -138,16 +157,17 @@ def _row(
     if status == "ok" and unproven:
         reason = unproven
     elif status == "ok" and not measured["step_seconds"].notna().any():
-        reason = "no steady block of training steps on record"
+        reason = _unsteady(measured)
     batch_size = _median(measured["batch_size"].fillna(workload.get("batch_size", float("nan"))))
     row: dict[str, Any] = {"status": status, "reason": reason, "proven": not unproven}
     row["proof_ratio"] = float(proofs["ratio"].max())
     for precision in proof.PRECISIONS:
         row |= {f"{precision}_{field}": worst[precision][field] for field in proof.WORST}
     row |= {"batch_size": batch_size, "processes": int(measured["step_seconds"].notna().sum())}
-    row |= _spread("step_seconds", measured["step_seconds"])
+    row["unsteady"] = int(measured["unsteady"].notna().sum())
+    row |= _geometric("step_seconds", measured["step_seconds"])
     row["samples_per_second"] = batch_size / row["step_seconds"]
-    row |= _spread("evaluate_samples_per_second", measured["evaluate_samples_per_second"])
+    row |= _geometric("evaluate_samples_per_second", measured["evaluate_samples_per_second"])
     row |= {name: _median(measured[name]) for name in ("import_seconds", "build_seconds")}
     row |= _first_steps(measured)
     row |= _metric(workload, curves)
@@ -192,12 +212,23 @@ def _unproven(records: pd.DataFrame, proofs: pd.DataFrame) -> str | None:
     return None
 
 
+def _unsteady(measured: pd.DataFrame) -> str:
+    """Why no process of a contender gave an observation."""
+    reasons = list(measured.sort_values("job")["unsteady"].dropna())
+    if not reasons:
+        return "no measured process on record"
+    several = f"no steady state in any of its {len(reasons)} processes; in the first: "
+    return f"{several if len(reasons) > 1 else 'no steady state: '}{reasons[0]}"
+
+
 def _median(values: pd.Series[float]) -> float:
     return float(values.median()) if values.notna().any() else float("nan")
 
 
-def _spread(name: str, values: pd.Series[float]) -> dict[str, float]:
-    return {name: _median(values), f"{name}_min": float(values.min()), f"{name}_max": float(values.max())}
+def _geometric(name: str, values: pd.Series[float]) -> dict[str, float]:
+    """The mean and its interval, of logarithms: a ratio's error is the same both ways."""
+    bounds = np.exp(interval(np.log(values.to_numpy(dtype=float))))
+    return {f"{name}{end}": float(bound) for end, bound in zip(_INTERVAL, bounds, strict=True)}
 
 
 def _first_steps(measured: pd.DataFrame) -> dict[str, float]:
@@ -212,20 +243,35 @@ def _first_steps(measured: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def final_scores(meta: dict[str, Any], curves: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `curves` that hold a workload's final metric on the test part."""
+    metrics = {name: about.get("metric") for name, about in meta["workloads"].items()}
+    return curves[(curves["split"] == "test") & (curves["metric"] == curves["workload"].map(metrics))]
+
+
+def memory_passes(records: pd.DataFrame) -> pd.DataFrame:
+    """One row a memory pass: its number (`pass`) and `peak_mib`, above the interpreter's start."""
+    passes = records[records["kind"] == "memory"]
+    peak_mib = (passes["peak_bytes"] - passes["start_bytes"]) / MIB
+    return passes[["workload", "contender"]].assign(
+        **{"pass": passes["block"].fillna(0.0), "peak_mib": peak_mib}
+    )
+
+
 def _metric(workload: dict[str, Any], curves: pd.DataFrame) -> dict[str, Any]:
     """The final metric on the test part: each seed counts once, however many processes trained with it."""
     metric, target = workload.get("metric"), workload.get("target")
     tested = curves[(curves["split"] == "test") & (curves["metric"] == metric)]
     by_seed = tested["value"].groupby(tested["seed"], dropna=False).mean()
-    mean = float(by_seed.mean())
+    mean, low, high = interval(by_seed.to_numpy(dtype=float))
     reached: bool | float = float("nan")
     if target is not None and len(by_seed):
         reached = mean <= target if metric in LOWER_IS_BETTER else mean >= target
     return {
         "metric": metric,
         "metric_mean": mean,
-        "metric_min": float(by_seed.min()),
-        "metric_max": float(by_seed.max()),
+        "metric_low": low,
+        "metric_high": high,
         "metric_seeds": len(by_seed),
         "target": float("nan") if target is None else float(target),
         "target_reached": reached,
@@ -240,6 +286,6 @@ def _memory(passes: pd.DataFrame, measured: pd.DataFrame) -> dict[str, float]:
     device = passes if passes["device_peak_bytes"].notna().any() else measured
     return {
         "import_mib": _median((passes["import_bytes"] - passes["start_bytes"]) / MIB),
-        "peak_mib": _median((passes["peak_bytes"] - passes["start_bytes"]) / MIB),
+        **_geometric("peak_mib", (passes["peak_bytes"] - passes["start_bytes"]) / MIB),
         "device_peak_mib": _median(device["device_peak_bytes"] / MIB),
     }

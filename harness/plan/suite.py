@@ -70,7 +70,8 @@ class WorkloadTable:
 @dataclass(frozen=True)
 class ProtocolTable:
     """`[protocol]`: blocks of fresh processes; how many of them also train by the recipe, each from a seed of
-    its own; and how long a process looks. `control` is the contender that enters twice, "first" the first one
+    its own; how long a process looks; and which differences are too small to matter, as a share of step time
+    or memory, and of the metric's mean. `control` is the contender that enters twice, "first" the first one
     of the run, or "none". A job that was disturbed is run again `repeats` times at most (`harness.hazards`).
     `subnormals`, `affinity` and `gc` are the same for all (`harness.worker.settings`), as are `variables` of
     the environment, except where a mode has one of its own.
@@ -79,8 +80,8 @@ class ProtocolTable:
     blocks: int = 3
     seeds: int = 1
     warmup_seconds: float = 0.3
-    block_seconds: float = 0.1
-    train_blocks: int = 5
+    block_seconds: float = 0.05
+    train_blocks: int = 20
     evaluate_passes: int = 5
     curve_points: int = 10
     subnormals: Literal["flush", "default"] = "flush"
@@ -90,6 +91,8 @@ class ProtocolTable:
     control: str = "first"
     repeats: int = 2
     time_limit_seconds: float = 600.0
+    equivalence_margin: float = 0.05
+    metric_margin: float = 0.01
 
     def __post_init__(self) -> None:
         check_positive(
@@ -100,6 +103,8 @@ class ProtocolTable:
             evaluate_passes=self.evaluate_passes,
             curve_points=self.curve_points,
             time_limit_seconds=self.time_limit_seconds,
+            equivalence_margin=self.equivalence_margin,
+            metric_margin=self.metric_margin,
         )
         if self.seeds > self.blocks:
             raise SpecError(

@@ -12,7 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.numbers import ABSENT, decimals, scientific, significant, span, whole
+from harness.report.numbers import (
+    ABSENT,
+    decimals,
+    percent,
+    runs_of,
+    scientific,
+    significant,
+    span,
+    whole,
+)
 from harness.spec.metrics import METRICS
 
 Row = dict[Hashable, Any]
@@ -41,14 +50,26 @@ class Column:
     numeric: bool = True
 
 
-def _spread(name: str, scale: float = 1.0) -> Callable[[Row], Cell]:
-    """The median with the smallest and largest process; a single process has no spread to show."""
+def _interval(name: str, scale: float = 1.0) -> Callable[[Row], Cell]:
+    """The mean with its interval; a single process has none to show."""
 
     def cell(row: Row) -> Cell:
-        text, low, high = (significant(row[name + end] * scale) for end in ("", "_min", "_max"))
-        return Cell(text, "" if row[f"{name}_min"] == row[f"{name}_max"] else span(low, high))
+        text, low, high = (significant(row[name + end] * scale) for end in ("", "_low", "_high"))
+        return Cell(text, span(low, high))
 
     return cell
+
+
+def _word(name: str) -> Callable[[Row], Cell]:
+    return lambda row: Cell(ABSENT if pd.isna(row[name]) else str(row[name]))
+
+
+def _tiers(row: Row) -> Cell:
+    return Cell(ABSENT if pd.isna(row["tiers"]) else runs_of(int(tier) for tier in row["tiers"].split(", ")))
+
+
+def _processes(row: Row) -> Cell:
+    return Cell(whole(row["processes"]), f"{row['unsteady']} not steady" if row["unsteady"] else "")
 
 
 def _plain(name: str) -> Callable[[Row], Cell]:
@@ -59,7 +80,7 @@ def _metric(row: Row) -> Cell:
     text = decimals(row["metric_mean"], 4)
     notes = []
     if row["metric_seeds"] > 1:
-        low, high = decimals(row["metric_min"], 4), decimals(row["metric_max"], 4)
+        low, high = decimals(row["metric_low"], 4), decimals(row["metric_high"], 4)
         notes.append(f"{span(low, high)}, {row['metric_seeds']} seeds")
     if row["target_reached"] is False:
         notes.append(f"target {row['target']:g} missed")
@@ -86,20 +107,56 @@ def _verdict_of_proof(row: Row) -> Cell:
 
 RANK = Column("rank", "#", "", lambda row: Cell(whole(row["rank"])), "place by step time; only proven")
 CONTENDER = Column("contender", "Contender", "", lambda row: Cell(row["contender"]), numeric=False)
+TIER = Column(
+    "tier", "Tier", "", _tiers, "contenders that were not told apart by their step times share a tier"
+)
 STEP = Column(
     "step",
     "Step time",
     "ms",
-    _spread("step_seconds", 1000),
-    "one optimizer step in the steady state: the median of a process's timed blocks, then the median over "
-    "processes with the smallest and the largest",
+    _interval("step_seconds", 1000),
+    "one optimizer step in the steady state: the median of a process's blocks from where their level no "
+    "longer changes, then the mean over processes (of logarithms) with its 95 % t interval",
 )
 RATIO = Column(
     "ratio",
     "Step time",
-    "x fastest",
-    _spread("ratio"),
-    "step time over that of the first-ranked contender in the same block: median, smallest and largest block",
+    "x first",
+    _interval("ratio"),
+    "step time over that of the first-ranked contender in the same block, with the 95 % t interval of this "
+    "one comparison",
+)
+VERDICT = Column(
+    "verdict",
+    "Verdict",
+    "against the first",
+    _word("verdict"),
+    "on step time; what was tested is said above the tables",
+    numeric=False,
+)
+DETECTABLE = Column(
+    "detectable",
+    "Could detect",
+    "from",
+    lambda row: Cell(percent(row["detectable"])),
+    "the smallest difference from the first that 80 % of such runs find, with as many blocks and contenders "
+    "and this spread",
+)
+METRIC_VERDICT = Column(
+    "metric_verdict",
+    "Metric, verdict",
+    "against the first",
+    _word("metric_verdict"),
+    "on the test metric, paired by seed: a run's seeds start everyone from the same weights and batches",
+    numeric=False,
+)
+PEAK_VERDICT = Column(
+    "peak_verdict",
+    "Memory, verdict",
+    "against the first",
+    lambda row: Cell(ABSENT) if math.isnan(row["peak_mib_low"]) else _word("peak_verdict")(row),
+    "on peak memory, paired by memory pass, where there are several",
+    numeric=False,
 )
 TRAINING = Column(
     "training", "Training", "samples/s", _plain("samples_per_second"), "batch size over step time"
@@ -108,8 +165,8 @@ INFERENCE = Column(
     "inference",
     "Inference",
     "samples/s",
-    _spread("evaluate_samples_per_second"),
-    "passes over the evaluation data",
+    _interval("evaluate_samples_per_second"),
+    "passes over the evaluation data: the median of a process's passes, then as the step time",
 )
 IMPORT = Column("import", "Import", "s", _plain("import_seconds"), "importing the framework")
 BUILD = Column("build", "Build", "s", _plain("build_seconds"), "making the model from the spec")
@@ -138,14 +195,18 @@ PEAK_MEMORY = Column(
     "peak_memory",
     "Memory, peak",
     "MiB",
-    _plain("peak_mib"),
+    _interval("peak_mib"),
     "peak resident memory, above the interpreter's start",
 )
 DEVICE_MEMORY = Column(
     "device_memory", "Device, peak", "MiB", _plain("device_peak_mib"), "peak of the device's memory"
 )
 PROCESSES = Column(
-    "processes", "Processes", "", lambda row: Cell(whole(row["processes"])), "measured processes"
+    "processes",
+    "Processes",
+    "",
+    _processes,
+    "measured processes with a steady state; one without gives no observation",
 )
 PROOF64 = Column(
     "proof64",
@@ -177,24 +238,24 @@ def metric(name: str | None) -> Column:
     known = METRICS.get(name or "")
     title = known.title if known else (name or "metric").capitalize()
     unit = f"{known.unit}, test" if known and known.unit else "test"
-    when = "on the test data at the end of training: mean over seeds"
+    when = "on the test data at the end of training: mean over seeds with its 95 % t interval"
     return Column("metric", title, unit, _metric, f"{known.definition}; {when}" if known else when)
 
 
 def full(name: str | None) -> tuple[Column, ...]:
     """Every measure, for a workload whose final metric is `name`."""
     return (
-        *(RANK, CONTENDER, STATUS, PROOF, metric(name), STEP, RATIO, TRAINING, INFERENCE),
-        *(IMPORT, BUILD, COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY, DEVICE_MEMORY),
-        *(PROCESSES, PROOF64, PROOF32),
+        *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), STEP, RATIO, VERDICT, DETECTABLE),
+        *(METRIC_VERDICT, TRAINING, INFERENCE, IMPORT, BUILD, COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY),
+        *(PEAK_VERDICT, DEVICE_MEMORY, PROCESSES, PROOF64, PROOF32),
     )
 
 
 def brief(name: str | None) -> tuple[Column, ...]:
     """The measures that fit a README and a terminal."""
     return (
-        *(RANK, CONTENDER, STATUS, PROOF, metric(name), STEP, RATIO, TRAINING),
-        *(COLD, IMPORT, PEAK_MEMORY, DEVICE_MEMORY),
+        *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), STEP, RATIO, VERDICT, DETECTABLE),
+        *(TRAINING, COLD, IMPORT, PEAK_MEMORY, DEVICE_MEMORY),
     )
 
 

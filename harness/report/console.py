@@ -15,7 +15,10 @@ from harness.report.columns import Column, Line, brief, build
 from harness.report.sweeps import grid
 
 # What a narrow terminal does without, the most dispensable first.
-_DISPENSABLE = ("device_memory", "import", "training", "cold", "peak_memory", "rank", "metric", "ratio")
+_DISPENSABLE = (
+    *("device_memory", "import", "training", "cold", "peak_memory", "rank", "metric", "detectable"),
+    *("ratio", "tier", "verdict"),
+)
 _STYLES = {"ok": "green", "not run": "yellow", "unsupported": "yellow"}
 
 
@@ -26,6 +29,8 @@ def print_summary(run: Run, console: Console) -> None:
     Columns that do not fit the console's width are left out, the least important first.
     """
     levels = level_names(run)
+    for warning in words.warnings(run):
+        console.print(Text(f"note: {warning}"), style="yellow")
     for workload in run.workloads:
         if workload in levels:
             continue
@@ -44,8 +49,8 @@ def print_summary(run: Run, console: Console) -> None:
         console.print()
         console.print(Text.assemble((f"{sweep.workload}: {sweep.factor}", "bold")))
         console.print(_swept(sweep))
-    for warning in words.warnings(run):
-        console.print(Text(f"note: {warning}"), style="yellow")
+    console.print()
+    console.print(Text(words.control(run)))
 
 
 def _swept(sweep: Sweep) -> Table:
@@ -85,8 +90,10 @@ def _table(columns: tuple[Column, ...], lines: tuple[Line, ...], left_out: set[s
 
 def _header(column: Column) -> str:
     """Title over unit, broken where that makes the column narrower."""
-    broken = column.title.replace(", ", ",\n").replace("First step", "First\nstep")
-    unit = column.unit.replace(": ", ":\n")
+    broken = (
+        column.title.replace(", ", ",\n").replace("First step", "First\nstep").replace("Could ", "Could\n")
+    )
+    unit = column.unit.replace(": ", ":\n").replace("against ", "against\n")
     return f"{broken}\n{unit}"
 
 

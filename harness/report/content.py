@@ -14,6 +14,7 @@ from harness.analyse.run import Run
 from harness.analyse.sweeps import level_names, sweeps
 from harness.report import words
 from harness.report.columns import Cell, Table, build, full
+from harness.report.compared import Comparisons, compared
 from harness.report.numbers import gibibytes, scientific, whole
 from harness.report.sweeps import grid
 
@@ -61,6 +62,7 @@ class Workload:
     result: str
     facts: Facts
     table: Table
+    comparisons: Comparisons | None
     figures: tuple[Figure, ...]
     sweeps: tuple[SweepShown, ...]
     is_level: bool
@@ -80,6 +82,8 @@ class Content:
     commit: str
     seed: str
     warnings: list[str]
+    method: str
+    control: str
     workloads: tuple[Workload, ...]
     settings: Facts
     machine: Facts
@@ -112,6 +116,8 @@ def gather(run: Run, drawn: Drawn) -> Content:
         commit=str(software.get("commit") or ""),
         seed=str(meta.get("seed", "")),
         warnings=words.warnings(run),
+        method=words.method(run),
+        control=words.control(run),
         workloads=tuple(_workload(run, name, drawn) for name in run.workloads),
         settings=_facts({key: meta.get(key) for key in ("device", "threads", "blocks", "seed", "created")}),
         machine=_facts(meta.get("machine") or {}),
@@ -132,6 +138,7 @@ def _workload(run: Run, name: str, drawn: Drawn) -> Workload:
         result=words.result(run, name),
         facts=_workload_facts(about),
         table=build(run.summary_of(name), full(about.get("metric"))),
+        comparisons=compared(run, name),
         figures=drawn.workloads.get(name, ()),
         sweeps=tuple(
             SweepShown(sweep.factor, drawn.sweeps.get((name, sweep.factor)), *grid(sweep))

@@ -40,9 +40,9 @@ def draw(run: Run, workload: str, looks: Mapping[str, Look]) -> Iterator[Drawing
         yield from pictures.draw(run, workload)
 
 
-def _rows(count: int, extra_inches: float = 0.75) -> tuple[Figure, Axes]:
+def _rows(count: int, extra_inches: float = 0.75, each_inches: float = 0.27) -> tuple[Figure, Axes]:
     """A figure of `count` horizontal rows, the first on top."""
-    figure = Figure(figsize=(WIDTH_INCHES, extra_inches + 0.27 * count), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, extra_inches + each_inches * count), layout="constrained")
     axes = figure.add_subplot()
     axes.set_ylim(count - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
@@ -55,52 +55,63 @@ def _name_rows(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_yticks(range(len(rows)), list(rows["contender"]))
 
 
-def _spread_rows(
+def _interval_rows(
     rows: pd.DataFrame,
     name: str,
     observations: Observations,
     looks: Mapping[str, Look],
     label: str,
 ) -> tuple[Figure, bool]:
-    """Bars of a median with its range and single processes; also whether the axis is logarithmic.
+    """Bars of a mean, with its interval and below it single processes; also whether the axis is logarithmic.
 
-    A bar's length means nothing on a logarithmic axis, so there a point stands for the median.
+    A bar's length means nothing on a logarithmic axis, so there a tick stands for the mean. The axis holds
+    every process; an interval of two or three processes may be wider than that, and goes on beyond it.
     """
     everything = np.concatenate([*observations.values(), rows[name].to_numpy(dtype=float)])
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
     logarithmic = low > 0 and high / low > LOG_BEYOND
-    figure, axes = _rows(len(rows))
+    figure, axes = _rows(len(rows), each_inches=0.33)
     _name_rows(axes, rows)
     axes.set_xlabel(label + (" (logarithmic)" if logarithmic else ""))
+    left, right = (low / 1.6, high * 2.2) if logarithmic else (0.0, high * 1.3)
     if logarithmic:
         axes.set_xscale("log")
-        axes.set_xlim(low / 1.25, high * 2.0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value < 1e6 else f"{value:.0e}")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 500 else (1,)))
         axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_xlim(0, high * 1.14)
-    for place, (contender, median) in enumerate(zip(rows["contender"], rows[name], strict=True)):
+    axes.set_xlim(left, right)
+    bounds = rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float)
+    for place, (contender, (mean, lower, upper)) in enumerate(zip(rows["contender"], bounds, strict=True)):
         colour = looks[contender].colour
         if logarithmic:
-            axes.hlines(place, low / 1.25, median, color=colour, linewidth=1.2, alpha=0.45)
-            axes.plot([median], [place], "|", color=INK, markersize=11, markeredgewidth=1.8, zorder=3)
+            axes.hlines(place, left, mean, color=colour, linewidth=1.2, alpha=0.45)
+            axes.plot([mean], [place], "|", color=INK, markersize=11, markeredgewidth=1.8, zorder=3)
         else:
-            axes.barh(place, median, height=0.66, color=colour, alpha=0.55)
+            axes.barh(place, mean, height=0.7, color=colour, alpha=0.45)
+        if np.isfinite(lower):
+            axes.errorbar(
+                mean,
+                place - 0.14,
+                xerr=[[mean - lower], [upper - mean]],
+                color=INK,
+                linewidth=1.2,
+                capsize=3,
+                zorder=5,
+            )
         seen = np.sort(observations[contender][np.isfinite(observations[contender])])
-        furthest = median
-        if len(seen):
-            axes.hlines(place, seen[0], seen[-1], color=INK, linewidth=1.1)
-            jitter = np.linspace(-0.16, 0.16, len(seen)) if len(seen) > 1 else np.zeros(1)
-            axes.scatter(seen, place + jitter, s=14, color=colour, edgecolor=PAPER, linewidth=0.6, zorder=4)
-            furthest = max(median, float(seen[-1]))
+        jitter = np.linspace(-0.07, 0.07, len(seen)) if len(seen) > 1 else np.zeros(1)
+        axes.scatter(
+            seen, place + 0.18 + jitter, s=14, color=colour, edgecolor=PAPER, linewidth=0.6, zorder=4
+        )
+        furthest = float(np.nanmax([mean, upper, *seen]))
         axes.annotate(
-            significant(float(median)),
-            (furthest, place),
+            significant(float(mean)),
+            (min(furthest, right), place),
             xytext=(7, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
+            annotation_clip=False,
         )
     return figure, logarithmic
 
@@ -117,36 +128,42 @@ def _told(rows: pd.DataFrame, name: str, unit: str) -> str:
     return "; ".join(f"{contender} {significant(float(value))} {unit}" for contender, value in pairs)
 
 
+def _scaled(rows: pd.DataFrame, name: str, to: str, scale: float) -> pd.DataFrame:
+    """With a measure and its interval in another unit."""
+    return rows.assign(**{f"{to}{end}": rows[f"{name}{end}"] * scale for end in ("", "_low", "_high")})
+
+
 def _steps(ranked: pd.DataFrame, processes: pd.DataFrame, looks: Mapping[str, Look]) -> Drawing:
-    rows = ranked.assign(milliseconds=ranked["step_seconds"] * 1000)
+    rows = _scaled(ranked, "step_seconds", "milliseconds", 1000)
     seen = _by_contender(processes, rows, "step_seconds", 1000)
-    figure, logarithmic = _spread_rows(rows, "milliseconds", seen, looks, "ms a training step")
+    figure, logarithmic = _interval_rows(rows, "milliseconds", seen, looks, "ms a training step")
     return Drawing(
         "step-time",
         "Training: time of a step",
-        f"{_mark(logarithmic)} Shorter is faster.",
-        "Median time of a training step: " + _told(rows, "milliseconds", "ms"),
+        f"{_mark(logarithmic)} Shorter is faster. Contenders are compared within blocks, which these "
+        "intervals do not show: where they overlap a verdict may still be certain.",
+        "Mean time of a training step: " + _told(rows, "milliseconds", "ms"),
         figure,
     )
 
 
 def _mark(logarithmic: bool) -> str:
     mark = "Tick" if logarithmic else "Bar"
-    return f"{mark}: median over processes. Dots: single processes. Line: from the smallest to the largest."
+    return f"{mark}: mean over processes. Line: its 95 % interval. Dots: single processes."
 
 
 def _inference(ranked: pd.DataFrame, processes: pd.DataFrame, looks: Mapping[str, Look]) -> Iterator[Drawing]:
     rows = ranked[ranked["evaluate_samples_per_second"].notna()]
     if rows.empty:
         return
-    rows = rows.assign(thousands=rows["evaluate_samples_per_second"] / 1000)
+    rows = _scaled(rows, "evaluate_samples_per_second", "thousands", 1 / 1000)
     seen = _by_contender(processes, rows, "evaluate_samples_per_second", 1 / 1000)
-    figure, logarithmic = _spread_rows(rows, "thousands", seen, looks, "thousand samples a second")
+    figure, logarithmic = _interval_rows(rows, "thousands", seen, looks, "thousand samples a second")
     yield Drawing(
         "inference",
         "Inference: samples a second",
         f"{_mark(logarithmic)} Longer is faster. Contenders stand in the order of their training speed.",
-        "Median inference throughput: " + _told(rows, "thousands", "thousand samples a second"),
+        "Mean inference throughput: " + _told(rows, "thousands", "thousand samples a second"),
         figure,
     )
 

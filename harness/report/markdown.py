@@ -10,6 +10,7 @@ from harness.analyse.run import Run
 from harness.errors import OnespecError, UsageError, unknown
 from harness.report import words
 from harness.report.columns import Cell, Column, Table, brief, build, full
+from harness.report.compared import Comparisons
 
 _OPENING = re.compile(r"<!--\s*onespec:table\s+(?P<run>\S+)\s+(?P<workload>\S+)\s*-->")
 _CLOSING = re.compile(r"<!--\s*/onespec:table\s*-->")
@@ -31,6 +32,17 @@ def table(run: Run, workload: str, *, everything: bool = False) -> str:
         *(_line(_text(cell) for cell in line.cells) for line in shown.lines),
     ]
     return "\n".join(lines) + "\n" + _reasons(shown)
+
+
+def comparisons(shown: Comparisons) -> str:
+    """A workload's comparisons with its first-ranked contender as Markdown."""
+    return "\n".join(
+        [
+            _line(shown.titles),
+            _line("---:" if place in shown.numeric else ":---" for place in range(len(shown.titles))),
+            *(_line(_text(cell) for cell in cells) for cells in shown.rows),
+        ]
+    )
 
 
 def _title(column: Column) -> str:
@@ -93,7 +105,8 @@ def update_readme(file: Path, runs: list[Run]) -> list[str]:
 
 
 def _caption(run: Run) -> str:
-    return f"Run `{run.name}` ({words.made(run)}). {words.CAVEAT}"
+    warnings = "".join(f"**{warning}** " for warning in words.warnings(run))
+    return f"{warnings}Run `{run.name}` ({words.made(run)}). {words.control(run)} {words.method(run)}"
 
 
 def _write(file: Path, text: str) -> None:

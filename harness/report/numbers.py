@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 ABSENT = "\u2013"
 
@@ -35,6 +36,31 @@ def scientific(value: float) -> str:
         return "0"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def percent(share: float) -> str:
+    """A share as `12 %`; beyond ten times, only that."""
+    if math.isnan(share):
+        return ABSENT
+    return "> 1,000 %" if share > 10 else f"{significant(share * 100, 2)} %"
+
+
+def probability(p: float) -> str:
+    """A p-value: two digits, and no more zeros than anybody believes."""
+    if math.isnan(p):
+        return ABSENT
+    return "< 0.0001" if p < 0.0001 else significant(p, 2)
+
+
+def runs_of(numbers: Iterable[int]) -> str:
+    """`1, 2, 3, 5` as 1\u20133, 5."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}\u2013{part[-1]}" for part in parts)
 
 
 def whole(value: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
+import markupsafe
 import pandas as pd
 
 import harness
@@ -80,14 +81,19 @@ def _render(template: str, contents: list[content.Content], *, escaped: bool) ->
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"slug": slug, "md": markdown.escape}
+    environment.filters |= {"slug": slug, "md": markdown.escape, "emphasised": _emphasised}
     return environment.get_template(template).render(
         contents=contents,
         title=words.listed([each.name for each in contents]),
-        caveat=words.CAVEAT,
         version=harness.__version__,
+        markdown_comparisons=markdown.comparisons,
         markdown_table=lambda run, workload: markdown.table(run, workload, everything=True),
     )
+
+
+def _emphasised(text: str) -> markupsafe.Markup:
+    """Markdown's `*word*` as HTML."""
+    return markupsafe.Markup(re.sub(r"\*(\w+)\*", r"<em>\1</em>", str(markupsafe.escape(text))))
 
 
 def _numbers(runs: list[Run]) -> pd.DataFrame:

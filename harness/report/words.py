@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from collections.abc import Hashable
+from typing import Any
 
+from harness.analyse.comparisons import FASTER, SLOWER, WITHHELD
+from harness.analyse.contrasts import EQUIVALENT, INCONCLUSIVE
 from harness.analyse.headline import Headline, headline
 from harness.analyse.run import Run
-from harness.report.numbers import significant
+from harness.report.numbers import percent, significant
 
-CAVEAT = "No verdicts yet: a spread is the smallest to the largest process, not a confidence interval."
+
+def method(run: Run) -> str:
+    """How verdicts, tiers and intervals came about."""
+    margin = f"{run.margins.equivalence * 100:g} %"
+    return (
+        "A process gives one observation, the median of its steady state; intervals are 95 % t intervals. "
+        "A verdict compares a contender with the first-ranked, block by block: *slower* where a t test tells "
+        "them apart at 5 %, by Holm over all pairs of contenders; *equivalent* where TOST shows a difference "
+        f"below {margin} likewise; otherwise *inconclusive*. Contenders that were not told apart share a "
+        "tier. Only contenders proven to compute the spec, and without a failure, are ranked."
+    )
+
+
+def control(run: Run) -> str:
+    """What the run's A/A control found."""
+    if run.control is None:
+        return "This run had no control: no contender entered twice, to show that equals come out equal."
+    found = [_twins(row) for row in run.control.table.to_dict("records")]
+    name = run.control.contender
+    return f"Control: {name} entered twice; its twin's step time over its own is {listed(found)}."
+
+
+def _twins(row: dict[Hashable, Any]) -> str:
+    if row["pairs"] < 2:
+        return f"not known in {row['workload']} ({_counted(int(row['pairs']), 'block')} in common)"
+    interval = f"{significant(row['ratio_low'])} to {significant(row['ratio_high'])}"
+    detectable = f"{percent(row['detectable'])} could have been detected"
+    return f"{significant(row['ratio'])} ({interval}) in {row['workload']}, where {detectable}"
 
 
 def result(run: Run, workload: str) -> str:
-    """One workload's result in a sentence or two."""
+    """One workload's result in a few sentences."""
     found = headline(run.summary, workload)
     if found.fastest is None:
         return "Nothing is ranked here: no contender was both proven and measured without a failure."
     parts = [_fastest(found)]
-    if found.overlapping:
-        parts.append(_overlap(found))
+    if found.ranked > 1:
+        parts.append(_verdicts(found))
     if found.unranked:
         parts.append(f"{found.unranked} not ranked; the reasons are below the table.")
     return " ".join(parts)
@@ -27,22 +59,32 @@ def result(run: Run, workload: str) -> str:
 def _fastest(found: Headline) -> str:
     time = f"{significant(found.step_seconds * 1000)} ms"
     if found.processes > 1:
-        low, high = (significant(bound * 1000) for bound in (found.step_seconds_min, found.step_seconds_max))
-        time += f" ({low} to {high} over {found.processes} processes)"
+        low, high = (significant(bound * 1000) for bound in (found.step_seconds_low, found.step_seconds_high))
+        time += f" ({low} to {high}, {found.processes} processes)"
     else:
-        time += " (one process, so without a spread)"
+        time += " (one process, so without an interval)"
     if found.slowest is None:
         return f"{found.fastest} is the only ranked contender: {time} a step."
-    sentence = f"Of {found.ranked} proven contenders, {found.fastest} has the shortest median step: {time}"
+    sentence = f"Of {found.ranked} proven contenders, {found.fastest} has the shortest mean step: {time}"
     ratio = significant(found.slowest_ratio)
     return f"{sentence}; {found.slowest} has the longest, {ratio} times that."
 
 
-def _overlap(found: Headline) -> str:
-    names = listed(found.overlapping)
-    verb = "overlaps" if len(found.overlapping) == 1 else "overlap"
-    noun = "range" if len(found.overlapping) == 1 else "ranges"
-    return f"The {noun} of {names} {verb} that of {found.fastest}, so the order between them is open."
+def _verdicts(found: Headline) -> str:
+    """How the others compare with the first, and what could have been missed."""
+    if WITHHELD in found.verdicts:
+        return "Verdicts are withheld: the control failed."
+    order = (SLOWER, FASTER, EQUIVALENT, INCONCLUSIVE)
+    told = [f"{word} {_some(found.verdicts[word])}" for word in order if word in found.verdicts]
+    sentence = f"Against it: {'; '.join(told)}."
+    if math.isnan(found.detectable):
+        return f"{sentence} A verdict needs two blocks that both finished."
+    least = f"The least certain of these comparisons could have detected {percent(found.detectable)}"
+    return f"{sentence} {least}{'; more blocks detect less.' if INCONCLUSIVE in found.verdicts else '.'}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return listed(names) if len(names) <= 4 else f"{len(names)} of them"
 
 
 def listed(names: tuple[str, ...] | list[str]) -> str:
@@ -78,6 +120,12 @@ def command(run: Run) -> str:
 def warnings(run: Run) -> list[str]:
     """What a reader must know before trusting the tables."""
     found = []
+    if run.control is not None and run.control.differs:
+        found.append(
+            f"Verdicts on step time are withheld: {run.control.contender} and its twin are one program, and "
+            f"differ in {listed(run.control.differs)} (t test, 5 %, Holm over workloads). Something that "
+            "this run does not control moved its clocks: see to the machine (onespec doctor), measure again."
+        )
     if run.unreadable:
         found.append(
             f"{_counted(run.unreadable, 'line')} of records.jsonl could not be read and was left out."

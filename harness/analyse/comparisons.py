@@ -1,0 +1,130 @@
+"""What is found of each pair of a workload's ranked contenders: in step time, memory and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analyse.contrasts import ABOVE, BELOW, EQUIVALENT, INCONCLUSIVE, against, among
+from harness.analyse.control import Control
+from harness.plan.suite import ProtocolTable
+from harness.spec.metrics import METRICS
+
+WITHHELD = "withheld"
+FASTER, SLOWER = "faster", "slower"
+COLUMNS = (
+    *("workload", "measure", "first", "second", "pairs", "estimate", "low", "high"),
+    *("margin", "detectable", "verdict", "why"),
+    *("difference", "deviation", "p", "p_holm", "p_equivalent", "p_equivalent_holm"),
+    *("rank_p", "rank_p_least"),
+)
+LOWER_IS_BETTER = {"loss", *(name for name, metric in METRICS.items() if not metric.higher_is_better)}
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Differences too small to matter: of step time and memory as a share; of the metric as a share of its
+    mean over contenders.
+    """
+
+    equivalence: float
+    metric: float
+
+    @classmethod
+    def of_run(cls, meta: dict[str, Any]) -> Margins:
+        """As the run's protocol says, or today's defaults for a run that was made before there were any."""
+        protocol = meta.get("protocol") or {}
+        return cls(
+            float(protocol.get("equivalence_margin", ProtocolTable.equivalence_margin)),
+            float(protocol.get("metric_margin", ProtocolTable.metric_margin)),
+        )
+
+
+def comparisons(
+    table: pd.DataFrame,
+    measured: pd.DataFrame,
+    passes: pd.DataFrame,
+    scores: pd.DataFrame,
+    margins: Margins,
+    control: Control | None,
+) -> pd.DataFrame:
+    """What was found of each pair of ranked contenders; one row a workload, measure and pair.
+
+    `measure` is step_seconds (all pairs, by block), peak_mib (by memory pass) or metric (by seed), the latter
+    two against the first-ranked contender alone. `estimate` with its interval (`low`, `high`) is the second's
+    over the first's, of a metric the second's less the first's; `margin` and `detectable` are in the same
+    terms, as a share or as an amount. `verdict` is about the second, and `why` says what it lacks where it
+    could not be tested. The other columns are those of `harness.analyse.contrasts`.
+    """
+    found = []
+    for workload, rows in in_order(table):
+        order = list(rows["contender"])
+        times = _times(_wide(measured, workload, order, "block", "step_seconds"), margins.equivalence)
+        if control is not None and control.differs:
+            times["verdict"] = WITHHELD
+        memory = _memory(_wide(passes, workload, order, "pass", "peak_mib"), margins.equivalence)
+        metric = _metric(
+            _wide(scores, workload, order, "seed", "value"), margins.metric, rows["metric"].iloc[0]
+        )
+        found += [each.assign(workload=workload) for each in (times, memory, metric)]
+    if not found:
+        return pd.DataFrame(columns=list(COLUMNS))
+    return pd.concat(found, ignore_index=True)[list(COLUMNS)]
+
+
+def _times(seconds: pd.DataFrame, margin: float) -> pd.DataFrame:
+    pairs = among(seconds.transform(np.log), float(np.log1p(margin)))
+    return _worded(_of_ratios(pairs, margin), "step_seconds", FASTER, SLOWER, "block")
+
+
+def _memory(peaks: pd.DataFrame, margin: float) -> pd.DataFrame:
+    pairs = against(peaks.transform(np.log), peaks.columns[0], float(np.log1p(margin)))
+    return _worded(_of_ratios(pairs, margin), "peak_mib", "less", "more", "memory pass")
+
+
+def _metric(scores: pd.DataFrame, share: float, name: str) -> pd.DataFrame:
+    margin = share * float(scores.abs().stack().mean()) if scores.notna().any(axis=None) else float("nan")
+    pairs = against(scores, scores.columns[0], margin)
+    pairs = pairs.assign(estimate=pairs["difference"], margin=margin)
+    below, above = ("better", "worse") if name in LOWER_IS_BETTER else ("worse", "better")
+    return _worded(pairs, "metric", below, above, "seed")
+
+
+def in_order(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The ranked rows of each workload, the fastest first."""
+    rows = table[table["rank"].notna()].sort_values(["rank", "contender"])
+    for workload, mine in rows.groupby("workload", sort=False):
+        yield str(workload), mine
+
+
+def _wide(values: pd.DataFrame, workload: str, order: list[str], along: str, name: str) -> pd.DataFrame:
+    """Observations by what pairs them (rows) and contender (columns in this order)."""
+    mine = values[values["workload"] == workload]
+    found = mine.pivot_table(index=along, columns="contender", values=name, aggfunc="mean")
+    return found.reindex(columns=order).astype(float)
+
+
+def _of_ratios(logarithms: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Differences of logarithms as ratios."""
+    ratios = {"estimate": np.exp(logarithms["difference"])}
+    ratios |= {end: np.exp(logarithms[end]) for end in ("low", "high")}
+    with np.errstate(over="ignore"):
+        detectable = np.expm1(logarithms["detectable"])
+    return logarithms.assign(**ratios, detectable=detectable, margin=margin)
+
+
+def _worded(pairs: pd.DataFrame, measure: str, below: str, above: str, paired_by: str) -> pd.DataFrame:
+    words = {BELOW: below, ABOVE: above, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
+    why = pairs["pairs"].map(lambda count: _too_few(int(count), paired_by)).astype(object)
+    return pairs.assign(measure=measure, verdict=pairs["verdict"].map(words), why=why)
+
+
+def _too_few(pairs: int, paired_by: str) -> str | None:
+    """Why a comparison of so many pairs tells nothing."""
+    if pairs >= 2:
+        return None
+    return f"{pairs or 'no'} {paired_by} in common, and a spread needs 2"

@@ -1,0 +1,81 @@
+"""Every comparison of a workload with its first-ranked contender: what its verdict follows from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.analyse.run import Run
+from harness.report.columns import Cell
+from harness.report.numbers import ABSENT, decimals, percent, probability, significant, span, whole
+from harness.spec.metrics import METRICS
+
+_TITLES = (
+    "Contender",
+    "Measure",
+    "Estimate (95 %)",
+    "Verdict",
+    "Could detect",
+    "Margin",
+    "p, t test",
+    "p, TOST",
+    "p, signed rank (least)",
+    "Pairs",
+)
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """A table with `reference`, the first-ranked; `numeric` are the places of right-aligned columns."""
+
+    reference: str
+    titles: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    numeric: tuple[int, ...] = (2, 4, 5, 6, 7, 8, 9)
+
+
+def compared(run: Run, workload: str) -> Comparisons | None:
+    """The comparisons with the first-ranked contender, by measure; None where there is no other. What has no
+    pair at all (memory without passes, a metric without seeds) is left out.
+    """
+    ranked = run.summary_of(workload)
+    ranked = ranked[ranked["rank"].notna()]
+    if len(ranked) < 2:
+        return None
+    reference = str(ranked["contender"].iloc[0])
+    mine = run.comparisons[
+        (run.comparisons["workload"] == workload) & (run.comparisons["first"] == reference)
+    ]
+    metric = str(run.meta["workloads"][workload].get("metric"))
+    rows = [_cells(row, metric) for row in mine.to_dict("records") if row["pairs"] > 0]
+    return Comparisons(reference, _TITLES, tuple(rows))
+
+
+def _cells(row: dict[Hashable, Any], metric: str) -> tuple[Cell, ...]:
+    if row["measure"] == "metric":
+        title = METRICS[metric].title if metric in METRICS else metric
+        measure, amounts = f"{title}, difference", _metric_amounts(row)
+    else:
+        measure = {"step_seconds": "step time, ratio", "peak_mib": "peak memory, ratio"}[row["measure"]]
+        amounts = (significant, percent(row["detectable"]), f"{row['margin'] * 100:g} %")
+    written, detectable, margin = amounts
+    estimate = Cell(written(row["estimate"]), span(written(row["low"]), written(row["high"])))
+    least = f"least {probability(row['rank_p_least'])}" if row["pairs"] > 1 else ""
+    return (
+        *(Cell(str(row["second"])), Cell(measure), estimate, Cell(str(row["verdict"]), row["why"] or "")),
+        *(Cell(detectable), Cell(margin), _adjusted(row, "p"), _adjusted(row, "p_equivalent")),
+        *(Cell(probability(row["rank_p"]), least), Cell(whole(row["pairs"]))),
+    )
+
+
+def _metric_amounts(row: dict[Hashable, Any]) -> tuple[Any, str, str]:
+    def signed(value: float) -> str:
+        return f"+{decimals(value, 4)}" if value > 0 else decimals(value, 4)
+
+    return signed, decimals(row["detectable"], 4), decimals(row["margin"], 4)
+
+
+def _adjusted(row: dict[Hashable, Any], name: str) -> Cell:
+    adjusted = probability(row[f"{name}_holm"])
+    return Cell(adjusted, "" if adjusted == ABSENT else f"alone {probability(row[name])}")
