@@ -289,7 +289,7 @@ def test_a_control_that_holds_is_told_with_what_it_could_have_missed(tmp_path: P
     page = Page(write([run], tmp_path / "out").read_text(encoding="utf-8"))
     told = "Control: alpha entered twice; its twin's step time over its own is 1.00 (1.00 to 1.00) in mlp"
     assert told in page.text
-    assert "Against it: slower beta." in page.text
+    assert "Against it: beta slower." in page.text
     assert "withheld" not in page.text
 
 
@@ -300,7 +300,7 @@ def test_a_control_that_fails_is_told_on_top_and_verdicts_are_withheld(tmp_path:
     warning = "Verdicts on step time are withheld: alpha and its twin are one program, and differ in mlp"
     assert 0 < page.text.index(warning) < page.text.index("Of 2 proven contenders")
     assert "Verdicts are withheld: the control failed." in page.text
-    assert "slower beta" not in page.text
+    assert "beta slower" not in page.text
     assert f"> {warning}" in (output / "report.md").read_text(encoding="utf-8")
     lines = table(run, "mlp").splitlines()
     assert "| withheld |" in lines[3]

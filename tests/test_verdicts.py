@@ -408,3 +408,6 @@ def test_every_pair_is_judged_in_one_family() -> None:
     found = among(logs, MARGIN)
     assert len(found) == 6
     assert found["p_holm"].min() == pytest.approx(min(6 * found["p"].min(), 1.0))
+    sizes = found["detectable"] / found["deviation"]
+    critical = stats.t.isf(LEVEL / 6 / 2, 5)
+    assert stats.nct.sf(critical, 5, sizes * np.sqrt(6)) == pytest.approx([POWER] * 6)

@@ -142,14 +142,6 @@ DETECTABLE = Column(
     "the smallest difference from the first that 80 % of such runs find, with as many blocks and contenders "
     "and this spread",
 )
-METRIC_VERDICT = Column(
-    "metric_verdict",
-    "Metric, verdict",
-    "against the first",
-    _word("metric_verdict"),
-    "on the test metric, paired by seed: a run's seeds start everyone from the same weights and batches",
-    numeric=False,
-)
 PEAK_VERDICT = Column(
     "peak_verdict",
     "Memory, verdict",
@@ -235,18 +227,35 @@ STATUS = Column("status", "Status", "", lambda row: Cell(row["status"]), numeric
 
 def metric(name: str | None) -> Column:
     """The final metric's column, titled by its name."""
-    known = METRICS.get(name or "")
-    title = known.title if known else (name or "metric").capitalize()
+    known, title = METRICS.get(name or ""), metric_title(name)
     unit = f"{known.unit}, test" if known and known.unit else "test"
     when = "on the test data at the end of training: mean over seeds with its 95 % t interval"
     return Column("metric", title, unit, _metric, f"{known.definition}; {when}" if known else when)
+
+
+def metric_verdict(name: str | None) -> Column:
+    """The column of verdicts on the final metric."""
+    return Column(
+        "metric_verdict",
+        f"{metric_title(name)}, verdict",
+        "against the first",
+        _word("metric_verdict"),
+        "paired by seed: with the same seed all start from the same weights and see the same batches",
+        numeric=False,
+    )
+
+
+def metric_title(name: str | None) -> str:
+    """What a metric is called in a table."""
+    known = METRICS.get(name or "")
+    return known.title if known else (name or "metric").capitalize()
 
 
 def full(name: str | None) -> tuple[Column, ...]:
     """Every measure, for a workload whose final metric is `name`."""
     return (
         *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), STEP, RATIO, VERDICT, DETECTABLE),
-        *(METRIC_VERDICT, TRAINING, INFERENCE, IMPORT, BUILD, COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY),
+        *(metric_verdict(name), TRAINING, INFERENCE, IMPORT, BUILD, COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY),
         *(PEAK_VERDICT, DEVICE_MEMORY, PROCESSES, PROOF64, PROOF32),
     )
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.analyse.run import Run
-from harness.report.columns import Cell
+from harness.report.columns import Cell, metric_title
 from harness.report.numbers import ABSENT, decimals, percent, probability, significant, span, whole
-from harness.spec.metrics import METRICS
 
 _TITLES = (
     "Contender",
@@ -54,8 +53,7 @@ def compared(run: Run, workload: str) -> Comparisons | None:
 
 def _cells(row: dict[Hashable, Any], metric: str) -> tuple[Cell, ...]:
     if row["measure"] == "metric":
-        title = METRICS[metric].title if metric in METRICS else metric
-        measure, amounts = f"{title}, difference", _metric_amounts(row)
+        measure, amounts = f"{metric_title(metric)}, difference", _metric_amounts(row)
     else:
         measure = {"step_seconds": "step time, ratio", "peak_mib": "peak memory, ratio"}[row["measure"]]
         amounts = (significant, percent(row["detectable"]), f"{row['margin'] * 100:g} %")

@@ -75,16 +75,18 @@ def _verdicts(found: Headline) -> str:
     if WITHHELD in found.verdicts:
         return "Verdicts are withheld: the control failed."
     order = (SLOWER, FASTER, EQUIVALENT, INCONCLUSIVE)
-    told = [f"{word} {_some(found.verdicts[word])}" for word in order if word in found.verdicts]
+    told = [f"{_some(found.verdicts[word])} {word}" for word in order if word in found.verdicts]
     sentence = f"Against it: {'; '.join(told)}."
     if math.isnan(found.detectable):
         return f"{sentence} A verdict needs two blocks that both finished."
     least = f"The least certain of these comparisons could have detected {percent(found.detectable)}"
-    return f"{sentence} {least}{'; more blocks detect less.' if INCONCLUSIVE in found.verdicts else '.'}"
+    if found.detectable > 10:
+        least = "The least certain of these comparisons could have missed a difference of ten times"
+    return f"{sentence} {least}{'; with more blocks it is less.' if INCONCLUSIVE in found.verdicts else '.'}"
 
 
 def _some(names: tuple[str, ...]) -> str:
-    return listed(names) if len(names) <= 4 else f"{len(names)} of them"
+    return listed(names) if len(names) <= 4 else str(len(names))
 
 
 def listed(names: tuple[str, ...] | list[str]) -> str:
