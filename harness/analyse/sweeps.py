@@ -13,8 +13,8 @@ from harness.analyse.run import Run
 class Sweep:
     """One factor of a workload. `levels` are their names in the suite's order.
 
-    `cells` has a row a level and ranked contender: `metric` (mean over seeds) and `step_seconds` (median over
-    processes), each with its `_min` and `_max`.
+    `cells` has a row a level and ranked contender: `metric` (mean over seeds) and `step_seconds` (mean over
+    processes), each with its interval, `_low` and `_high`.
     """
 
     workload: str
@@ -43,8 +43,8 @@ def _sweep(run: Run, entry: dict[str, object]) -> Sweep:
     for level, name in levels.items():
         rows = run.summary_of(name)
         found.append(rows[rows["rank"].notna()].assign(level=level))
-    columns = ["level", "contender", "metric", "metric_min", "metric_max"]
-    times = ["step_seconds", "step_seconds_min", "step_seconds_max"]
+    columns = ["level", "contender", "metric", "metric_low", "metric_high"]
+    times = ["step_seconds", "step_seconds_low", "step_seconds_high"]
     cells = pd.concat(found).drop(columns="metric").rename(columns={"metric_mean": "metric"})
     workload = str(entry["workload"])
     metric = str(run.meta["workloads"].get(workload, {}).get("metric"))

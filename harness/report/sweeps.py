@@ -53,8 +53,7 @@ def draw(sweep: Sweep, looks: Mapping[str, Look]) -> Drawing | None:
     return Drawing(
         f"sweep-{sweep.factor}",
         sweep.factor.capitalize(),
-        "Dots: mean over seeds on the left, median over processes on the right. Lines: from the smallest to "
-        "the largest. Only the named factor differs from row to row.",
+        "Dots: means over seeds on the left, over processes on the right. Lines: 95 % intervals. Only the named factor differs from row to row.",
         "; ".join(f"{level}: {told(sweep, level)}" for level in sweep.levels),
         figure,
     )
@@ -73,7 +72,7 @@ def _panel(
         mine = sweep.cells[sweep.cells["contender"] == contender].set_index("level").reindex(sweep.levels)
         heights = np.arange(len(sweep.levels)) + offset
         colour = looks[contender].colour
-        low, high = (mine[f"{name}_{end}"].to_numpy(dtype=float) * scale for end in ("min", "max"))
+        low, high = (mine[f"{name}_{end}"].to_numpy(dtype=float) * scale for end in ("low", "high"))
         axes.hlines(heights, low, high, color=colour, linewidth=1.2)
         middle = mine[name].to_numpy(dtype=float) * scale
         axes.scatter(
