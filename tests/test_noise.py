@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,14 +176,14 @@ def test_a_gpu_is_watched_while_a_job_runs_on_it(tmp_path: Path, monkeypatch: py
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     watch = Watch("cuda:1")
-    time.sleep(0.5)
-    found = watch.noise(None).gpu
+    (ended,) = wait_any([worker(tmp_path, "import time; time.sleep(0.5)", monkeypatch)])
+    found = watch.noise(ended).gpu
     assert found is not None
     assert found.samples >= 2
     assert found.slowdowns == ("hardware slowdown",)
     assert "-i 1 " in (tmp_path / "asked").read_text()
     monkeypatch.setenv("PATH", "/nowhere")
-    assert Watch("cuda:0").noise(None).gpu is None
+    assert Watch("cuda:0").noise(ended).gpu is None
 
 
 SLEEPER = "import time; time.sleep(2.5)"
@@ -217,7 +216,7 @@ def test_the_harness_sleeps_while_a_worker_measures(
         watch = Watch()
         assert threading.active_count() == threads, "a thread ticks"
         (ended,) = wait_any([running])
-        found = watch.noise(ended.usage)
+        found = watch.noise(ended)
         assert terminal.tell() == before, "the display was drawn"
     assert found.seconds > 2
     assert found.harness_cpu_seconds < 0.005 * found.seconds
@@ -247,7 +246,7 @@ def test_other_work_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     try:
         watch = Watch()
         (ended,) = wait_any([worker(tmp_path, "import time; time.sleep(1)", monkeypatch)])
-        found = watch.noise(ended.usage)
+        found = watch.noise(ended)
     finally:
         other.kill()
         other.wait()
@@ -266,7 +265,7 @@ def noisy(monkeypatch: pytest.MonkeyPatch, when: Any) -> None:
     """Make timed jobs disturbed: `when(number)` says whether the job of that number, from 0, is."""
     seen = iter(range(1000))
 
-    def look(self: Watch, usage: Usage | None) -> Noise:
+    def look(self: Watch, worker: Worker) -> Noise:
         return replace(CALM, others_share=0.5 if when(next(seen)) else 0.01)
 
     monkeypatch.setattr(Watch, "noise", look)

@@ -35,6 +35,9 @@ _MEASURES = (
     "batch_size",
     "start_bytes",
     "import_bytes",
+    "build_bytes",
+    "first_step_bytes",
+    "rest_bytes",
     "peak_bytes",
     "device_peak_bytes",
 )
@@ -45,7 +48,7 @@ def records(read: list[Record]) -> pd.DataFrame:
     """One row a record: its scalars, `started` as UTC time, its Python version, and its noise.
 
     `superseded` is true of an attempt that was disturbed and run again; `warnings` are the names of what
-    disturbed it, joined by commas.
+    disturbed it, joined by commas. `train_joules` is the energy of the timed training blocks together.
     """
     rows = []
     for record in read:
@@ -53,6 +56,7 @@ def records(read: list[Record]) -> pd.DataFrame:
         learning = measures.get("learning") or {}
         row = {name: record.get(name) for name in (*_TEXT, *_NUMBERS, "started")}
         row |= {name: measures.get(name) for name in _MEASURES}
+        row["train_joules"] = (measures.get("energy") or {}).get("joules")
         row["learning_seconds"] = learning.get("seconds")
         row["python"] = (record.get("environment") or {}).get("python")
         noise = record.get("noise") or {}
@@ -60,7 +64,7 @@ def records(read: list[Record]) -> pd.DataFrame:
         row["superseded"] = bool(record.get("superseded", False))
         row["warnings"] = ", ".join(warning["name"] for warning in record.get("warnings") or ())
         rows.append(row)
-    numbers = (*_NUMBERS, *_MEASURES, "learning_seconds", *_NOISE)
+    numbers = (*_NUMBERS, *_MEASURES, "train_joules", "learning_seconds", *_NOISE)
     table = _frame(rows, (*_TEXT, "started", "python", "superseded", "warnings", *numbers), numbers)
     table = table.astype({"superseded": bool})
     table["started"] = pd.to_datetime(table["started"], utc=True, errors="coerce", format="ISO8601")
@@ -84,6 +88,31 @@ def samples(read: list[Record]) -> pd.DataFrame:
         for index, timed in enumerate((record.get("measures") or {}).get(field) or ())
     ]
     table = _frame(rows, (*columns, *numbers, "warmup"), ("block", *numbers))
+    return table.astype({"warmup": bool})
+
+
+def latencies(read: list[Record]) -> pd.DataFrame:
+    """One row a single call: `kind` train (a step) or evaluate, of a `batch_size`, in `seconds`.
+
+    The first call of each, which may compile, has `warmup`.
+    """
+    columns = ("job", "workload", "contender", "block", "kind")
+    rows = [
+        {
+            **{name: record.get(name) for name in columns[:-1]},
+            "kind": calls["kind"],
+            "batch_size": calls["batch_size"],
+            "index": index,
+            "seconds": seconds,
+            "warmup": index == 0,
+        }
+        for record in read
+        for calls in (record.get("measures") or {}).get("latency") or ()
+        for index, seconds in enumerate([calls["first_seconds"], *calls["seconds"]])
+    ]
+    table = _frame(
+        rows, (*columns, "batch_size", "index", "seconds", "warmup"), ("block", "batch_size", "seconds")
+    )
     return table.astype({"warmup": bool})
 
 

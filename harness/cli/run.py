@@ -90,6 +90,7 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
     from harness.cli.progress import display
     from harness.data.shown import download_bars
     from harness.execute import prepare
+    from harness.execute.ceilings import measure_ceilings
     from harness.execute.planning import fix_blocks
     from harness.execute.run import Run, tidy
     from harness.report import write
@@ -117,6 +118,9 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
 
             current = Run(store, ready, entries, request.device, request.threads, request.protocol, watch)
             shown.expect(len(request.jobs()), store.finished())
+            current.execute(request.jobs(), ("verify", "memory"))
+            shown.step("what this machine can do")
+            measure_ceilings(request, store)
             current.execute(request.jobs())
             if not request.planned:
                 request = fix_blocks(request, store)

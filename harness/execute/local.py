@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from harness import paths
@@ -54,7 +54,7 @@ class Usage:
 class Worker:
     """A job's process, started. Nothing here polls: `wait_any` sleeps until the kernel tells of an end.
 
-    `usage` is there when it has ended.
+    When it has ended, `usage` is there, and `harness_cpu_seconds`: this process's own CPU time meanwhile.
     """
 
     def __init__(self, process: Process) -> None:
@@ -63,6 +63,7 @@ class Worker:
         self.popen: subprocess.Popen[bytes] | None = None
         self.ending: str | None = None
         self.usage: Usage | None = None
+        self.harness_cpu_seconds = 0.0
         process.result.unlink(missing_ok=True)
         process.log.parent.mkdir(parents=True, exist_ok=True)
         with process.log.open("w") as log:
@@ -78,6 +79,7 @@ class Worker:
                 )
             except OSError as error:
                 self.ending = f"broken: {error.strerror}"
+        self._own_seconds = process_time()
 
     @property
     def seconds_left(self) -> float:
@@ -88,6 +90,7 @@ class Worker:
         """End the process with everything it started; `ending` says why, where that is not its exit code."""
         if self.popen is None or self.popen.returncode is not None:
             return
+        self.harness_cpu_seconds = process_time() - self._own_seconds
         left_behind = _session_cpu_seconds(self.popen.pid)
         # The whole session: compilers that a framework started go with it.
         with suppress(ProcessLookupError):

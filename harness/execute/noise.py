@@ -7,13 +7,12 @@ clock falls as soon as it is idle.
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness import machine
-from harness.execute.local import Usage
+from harness.execute.local import Usage, Worker
 
 _GPU_FIELDS = ("clocks.sm", "temperature.gpu", "power.draw", "clocks_throttle_reasons.active")
 POWER_CAP = "power cap"
@@ -79,14 +78,12 @@ class Watch:
     def __init__(self, device: str = "cpu") -> None:
         kind, _, number = device.partition(":")
         self.gpu = _watch_gpu(number or "0") if kind == "cuda" else None
-        self.own_seconds = time.process_time()
         self.before = machine.counters()
 
-    def noise(self, usage: Usage | None) -> Noise:
-        """What there was since; `usage` is the ended worker's."""
+    def noise(self, worker: Worker) -> Noise:
+        """What there was since; the worker has ended."""
         after = machine.counters()
-        own_seconds = time.process_time() - self.own_seconds
-        return between(self.before, after, own_seconds, usage, self._gpu_noise())
+        return between(self.before, after, worker.harness_cpu_seconds, worker.usage, self._gpu_noise())
 
     def stop(self) -> None:
         """End what still looks."""

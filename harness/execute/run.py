@@ -111,7 +111,7 @@ class Run:
                 if running:
                     for worker in wait_any(list(running)):
                         started = running.pop(worker)
-                        noise = started.watch.noise(worker.usage) if started.watch else None
+                        noise = started.watch.noise(worker) if started.watch else None
                         record = self._record(started, worker.outcome(), noise)
                         if superseded(record):
                             waiting.insert(0, replace(started.job, attempt=started.job.attempt + 1))
@@ -203,6 +203,8 @@ class Run:
                 evaluate_passes=self.protocol.evaluate_passes,
                 learn=job.learn,
                 curve_points=self.protocol.curve_points,
+                latency_batches=self.protocol.latency_batches,
+                latency_seconds=self.protocol.latency_seconds,
                 subnormals=self.protocol.subnormals,
                 affinity=self.protocol.affinity,
                 gc=self.protocol.gc,

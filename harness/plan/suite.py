@@ -84,6 +84,9 @@ class ProtocolTable:
     train_blocks: int = 20
     evaluate_passes: int = 5
     curve_points: int = 10
+    latency_batches: tuple[int, ...] = (1, 32)
+    latency_seconds: float = 0.1
+    ceilings: bool = True
     subnormals: Literal["flush", "default"] = "flush"
     affinity: Literal["inherit", "pinned"] = "inherit"
     gc: Literal["freeze", "off", "default"] = "freeze"
@@ -102,10 +105,14 @@ class ProtocolTable:
             train_blocks=self.train_blocks,
             evaluate_passes=self.evaluate_passes,
             curve_points=self.curve_points,
+            latency_seconds=self.latency_seconds,
             time_limit_seconds=self.time_limit_seconds,
             equivalence_margin=self.equivalence_margin,
             metric_margin=self.metric_margin,
         )
+        for index, batch in enumerate(self.latency_batches):
+            if batch < 1:
+                raise SpecError(f"must be positive, got {batch}", ("latency_batches", index))
         if self.seeds > self.blocks:
             raise SpecError(
                 f"cannot be more than blocks ({self.blocks}): a seed is trained in a block of its own",

@@ -50,12 +50,10 @@ def run(job: Job) -> dict[str, Any]:
             outcome["status"] = "failed" if outcome["reason"] else "ok"
         elif job.kind == "memory":
             import_bytes = memory_bytes("resident")
-            built = exercise(job, build, MEMORY_STEPS)
             outcome["measures"] = {
                 "start_bytes": START_BYTES,
                 "import_bytes": import_bytes,
-                "peak_bytes": memory_bytes("peak"),
-                "device_peak_bytes": built.device_peak_bytes(),
+                **exercise(job, build, MEMORY_STEPS),
             }
         else:
             outcome["measures"] = {"import_seconds": import_seconds, **measure(job, build)}

@@ -43,6 +43,10 @@ class Protocol:
     """Whether to train by the recipe and take the curve and the final metric."""
     curve_points: int = 10
     """Points of the training curve an epoch."""
+    latency_batches: tuple[int, ...] = (1, 32)
+    """Batch sizes of inference whose latency is taken."""
+    latency_seconds: float = 0.1
+    """So long are single calls timed, for each batch size and for training."""
     subnormals: Literal["flush", "default"] = "flush"
     """Flushed to zero in every thread, or as each framework leaves them."""
     affinity: Literal["inherit", "pinned"] = "inherit"

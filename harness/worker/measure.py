@@ -6,6 +6,7 @@ once at its end, and its time stored as it is; nothing is averaged here.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +18,10 @@ from harness.spec import metrics
 from harness.spec.program import Program
 from harness.spec.reference import Batch
 from harness.spec.tape import Array
+from harness.worker import energy
 from harness.worker.job import Job
+from harness.worker.latency import evaluate_latency, train_latency
+from harness.worker.memory import memory_bytes
 from harness.worker.protocol import Built, Tensors
 from harness.worker.settings import settle
 from harness.worker.usage import Usage
@@ -35,42 +39,61 @@ def measure(job: Job, build: Any) -> dict[str, Any]:
     start = perf_counter()
     built: Built = build(job.program, job.setting())
     built.load(job.initial())
-    train = _placed(job, built, "train")
+    train = built.place(_read(job, "train"))
     built.wait()
     build_seconds = perf_counter() - start
 
     batches = _endless(job.epochs())
     first_step_seconds = _block(built, train, batches, 1)
     settle(job.protocol)
-    train_blocks, steady = _steady_blocks(job, built, train, batches)
+    train_blocks, steady, used = _steady_blocks(job, built, train, batches)
     test = Evaluation(job, built, "test")
     evaluate_passes = _evaluate_passes(job, test)
+    latency = [
+        train_latency(built, train, batches, job.batch_size, job.protocol),
+        *evaluate_latency(built, _read(job, "test"), job.protocol),
+    ]
     return {
         "build_seconds": build_seconds,
         "first_step_seconds": first_step_seconds,
         "batch_size": job.batch_size,
         "train_blocks": train_blocks,
         "steady": steady,
+        "energy": used,
         "evaluate_passes": evaluate_passes,
+        "latency": latency,
         "learning": learn(job, built, train, test) if job.protocol.learn else None,
         "device_peak_bytes": built.device_peak_bytes(),
     }
 
 
-def exercise(job: Job, build: Any, steps: int) -> Built:
-    """What the memory pass runs: build, `steps` training steps and one evaluation."""
+def exercise(job: Job, build: Any, steps: int) -> dict[str, int | None]:
+    """The memory pass: build, the first of `steps` training steps, the others, and one evaluation.
+
+    Resident memory after each phase; at rest is after the steps, when garbage was collected.
+    """
+    found: dict[str, int | None] = {}
     built: Built = build(job.program, job.setting())
     built.load(job.initial())
-    train = _placed(job, built, "train")
-    _block(built, train, _endless(job.epochs()), steps)
+    train = built.place(_read(job, "train"))
+    built.wait()
+    found["build_bytes"] = memory_bytes("resident")
+    batches = _endless(job.epochs())
+    _block(built, train, batches, 1)
+    found["first_step_bytes"] = memory_bytes("resident")
+    _block(built, train, batches, steps - 1)
+    gc.collect()
+    found["rest_bytes"] = memory_bytes("resident")
     Evaluation(job, built, "test").outputs()
-    return built
+    found["peak_bytes"] = memory_bytes("peak")
+    found["device_peak_bytes"] = built.device_peak_bytes()
+    return found
 
 
-def _placed(job: Job, built: Built, split: str) -> Any:
+def _read(job: Job, split: str) -> dict[str, np.ndarray]:
     """A split's arrays that the program reads; what only metrics need stays on the host."""
     arrays = job.arrays(split)
-    return built.place({name: arrays[name] for name in job.program.arrays})
+    return {name: arrays[name] for name in job.program.arrays}
 
 
 def _endless(epochs: np.ndarray) -> Iterator[np.ndarray]:
@@ -91,10 +114,11 @@ def _block(built: Built, placed: Any, batches: Iterator[np.ndarray], steps: int)
 
 def _steady_blocks(
     job: Job, built: Built, placed: Any, batches: Iterator[np.ndarray]
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
+) -> tuple[list[dict[str, Any]], dict[str, float], dict[str, Any]]:
     """Warm-up blocks that at most double until one is long enough, then the timed ones. All are stored.
 
-    Beside them is what this process used from the first timed block to the last (`Usage.since`).
+    Beside them is what was used from the first timed block to the last: by this process (`Usage.since`), and
+    of energy by the machine (`energy.between`).
     How many steps are enough is told by the fastest block so far: a disturbance must not make blocks short.
     """
     protocol = job.protocol
@@ -108,10 +132,12 @@ def _steady_blocks(
         fastest_step_seconds = min(fastest_step_seconds, seconds / steps)
         enough = max(1, round(protocol.block_seconds / fastest_step_seconds))
         steps = min(2 * steps, enough)
+    meters = energy.read(job.device)
     before = Usage.now()
     for _ in range(protocol.train_blocks):
         blocks.append({"steps": steps, "seconds": _block(built, placed, batches, steps), "warmup": False})
-    return blocks, before.since()
+    steady = before.since()
+    return blocks, steady, energy.between(meters, energy.read(job.device))
 
 
 class Evaluation:
@@ -127,7 +153,7 @@ class Evaluation:
         batch = min(EVALUATION_BATCH, self.examples)
         order = np.zeros((-(-self.examples // batch), batch), np.int32)
         order.reshape(-1)[: self.examples] = np.arange(self.examples)
-        self.staged = built.stage(_placed(job, built, split), order)
+        self.staged = built.stage(built.place(_read(job, split)), order)
 
     def outputs(self) -> Tensors:
         """The program's outputs for the split in its order, each (examples, *shape)."""

@@ -1,0 +1,187 @@
+"""What a process measures besides throughput: latency, memory by phase, energy, the machine's ceilings."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import paths
+from harness.analyse import tables
+from harness.worker import energy
+from harness.worker.ceilings import ceilings
+from harness.worker.energy import Meter
+from harness.worker.job import Protocol
+from harness.worker.latency import MOST_CALLS, evaluate_latency, train_latency
+from tests.conftest import Onespec
+
+
+class Sleeper:
+    """In a built program's place: the device takes a known time for a call, and twice that for staging."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.staged: list[tuple[int, ...]] = []
+        self.placed: list[list[int]] = []
+        self.trained: list[bytes] = []
+        self.pending = 0.0
+
+    def place(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.placed.append(arrays["x"].tolist())
+        return arrays
+
+    def stage(self, placed: Any, order: np.ndarray) -> np.ndarray:
+        self.staged.append(order.shape)
+        self.pending += 2 * self.seconds
+        return order
+
+    def train(self, order: np.ndarray) -> None:
+        self.trained.append(order.tobytes())
+        self.pending += self.seconds
+
+    def evaluate(self, order: np.ndarray) -> None:
+        time.sleep(self.seconds)
+
+    def wait(self) -> None:
+        time.sleep(self.pending)
+        self.pending = 0.0
+
+
+def test_a_latency_is_of_one_call_with_its_wait_and_without_staging() -> None:
+    built: Any = Sleeper(0.01)
+    batches = iter(np.arange(4 * 1000, dtype=np.int32).reshape(-1, 4))
+    found = train_latency(built, None, batches, 4, Protocol(latency_seconds=0.3))
+    assert (found["kind"], found["batch_size"]) == ("train", 4)
+    assert min(found["seconds"]) >= 0.01
+    assert np.median(found["seconds"]) < 0.02, "staging takes 0.02 s and is not in it"
+    assert len(set(built.trained)) == len(built.trained) == 1 + len(found["seconds"]), "batches of their own"
+    assert set(built.staged) == {(1, 4)}
+    assert 3 <= len(found["seconds"]) <= 12
+
+
+def test_inference_has_a_latency_for_each_batch_size() -> None:
+    built: Any = Sleeper(0.0)
+    arrays = {"x": np.arange(10)}
+    found = evaluate_latency(built, arrays, Protocol(latency_batches=(1, 32), latency_seconds=5.0))
+    assert [(one["kind"], one["batch_size"]) for one in found] == [("evaluate", 1), ("evaluate", 32)]
+    assert built.staged == [(1, 1), (1, 32)], "staged once"
+    assert built.placed == [[0], [*range(10), *range(10), *range(10), 0, 1]], "a split smaller than the batch"
+    assert all(len(one["seconds"]) == MOST_CALLS for one in found)
+    (slow,) = evaluate_latency(built, arrays, Protocol(latency_batches=(1,), latency_seconds=0.0))
+    assert len(slow["seconds"]) == 1, "one at the least"
+
+
+def meters(root: Path, packages: dict[str, tuple[str, int]]) -> Path:
+    for folder, (name, microjoules) in packages.items():
+        place = root / "sys/class/powercap" / folder
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "name").write_text(f"{name}\n")
+        (place / "energy_uj").write_text(f"{microjoules}\n")
+        (place / "max_energy_range_uj").write_text("1000000000\n")
+    return root
+
+
+def test_energy_is_the_packages_of_rapl_and_no_part_counts_twice(tmp_path: Path) -> None:
+    start = {"intel-rapl:0": ("package-0", 999_000_000), "intel-rapl:1": ("package-1", 5_000_000)}
+    end = {"intel-rapl:0": ("package-0", 3_000_000), "intel-rapl:1": ("package-1", 7_500_000)}
+    core = {"intel-rapl:0:0": ("core", 1), "intel-rapl-mmio:9": ("psys", 1)}
+    before = energy.read("cpu", meters(tmp_path, {**start, **core}))
+    after = energy.read("cpu", meters(tmp_path, {**end, **core}))
+    assert before["package-1"] == Meter(5.0, 1000.0)
+    found = energy.between(before, after)
+    assert found["by_meter"] == {"package-0": pytest.approx(4.0), "package-1": pytest.approx(2.5)}
+    assert found["joules"] == pytest.approx(6.5), "a counter that began again at 0 is followed"
+
+
+def test_energy_without_a_meter_is_not_available_and_not_0(tmp_path: Path) -> None:
+    nothing = energy.read("cpu", tmp_path)
+    assert energy.between(nothing, nothing) == {"joules": None, "reason": "not available", "by_meter": {}}
+
+
+class Nvml:
+    """In the driver's library's place: GPU 3 has a meter, and no other."""
+
+    def nvmlInit_v2(self) -> int:
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, number: int, handle: Any) -> int:
+        handle._obj.value = number
+        return 0
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, millijoules: Any) -> int:
+        millijoules._obj.value = 12_500
+        return 0 if handle.value == 3 else 3
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "joules"),
+    [
+        ("cuda:3", "", 12.5),
+        ("cuda:1", "5,3", 12.5),
+        ("cuda:0", "", None),
+        ("cuda:2", "5,3", None),
+        ("cuda:0", "GPU-8932f937", None),
+        ("cpu", "", None),
+    ],
+)
+def test_energy_of_a_gpu_is_of_the_one_in_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, visible: str, joules: float | None
+) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Nvml())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = energy.read(device, tmp_path)
+    assert found == ({} if joules is None else {"gpu": Meter(joules)})
+
+
+def test_ceilings_are_counted_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.worker.ceilings._best_seconds", lambda call: call() or 0.5)
+    monkeypatch.setattr("numpy.matmul", lambda *arrays, out: None)
+    found = ceilings(2, size=10, copy_bytes=800)
+    assert found["matmul_flops_per_second"] == 2 * 10**3 / 0.5
+    assert found["copy_bytes_per_second"] == 2 * 800 / 0.5
+
+
+def test_a_run_measures_the_ceilings_once(onespec: Onespec, suite: Path, tmp_path: Path) -> None:
+    suite.write_text(suite.read_text().replace("ceilings = false", "ceilings = true"))
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out, "--blocks", "1", "--threads", "1") == 0
+    found = json.loads((out / "run.json").read_text())["ceilings"]
+    assert (found["status"], found["threads"]) == ("ok", 1)
+    assert found["matmul_flops_per_second"] > 1e8
+    assert found["copy_bytes_per_second"] > 1e7
+    (out / "records.jsonl").write_text("")
+    assert onespec("run", "--resume", out) == 0
+    assert json.loads((out / "run.json").read_text())["ceilings"] == found
+
+
+def test_a_record_holds_each_call_and_each_phase(onespec: Onespec, suite: Path, tmp_path: Path) -> None:
+    suite.write_text(suite.read_text().replace("latency_seconds = 0.001", "latency_batches = [2]"))
+    assert onespec("run", suite, "--out", tmp_path / "out", "--blocks", "1") == 0
+    lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    table = tables.latencies(records)
+    calls = table[~table["warmup"]].groupby(["kind", "batch_size"])["seconds"]
+    assert set(calls.groups) == {("train", 32.0), ("evaluate", 2.0)}
+    assert (calls.size() > 10).all()
+    assert (table["seconds"] > 0).all()
+    measured, memory = (
+        next(one["measures"] for one in records if one["kind"] == kind) for kind in ("measure", "memory")
+    )
+    assert measured["energy"].keys() == {"joules", "reason", "by_meter"}
+    phases = [memory[f"{phase}_bytes"] for phase in ("start", "import", "build", "first_step", "peak")]
+    assert phases == sorted(phases)
+    assert memory["build_bytes"] < memory["rest_bytes"] <= memory["peak_bytes"]
+    row = tables.records(records).set_index("kind").loc["memory"]
+    assert row["rest_bytes"] == memory["rest_bytes"]
+
+
+def test_records_of_before_there_was_latency_still_load() -> None:
+    lines = (paths.root() / "results" / "mnist-reference" / "records.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert tables.latencies(records).empty
+    assert tables.records(records)["rest_bytes"].isna().all()
+    assert tables.records(records)["train_joules"].isna().all()
