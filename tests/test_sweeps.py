@@ -24,7 +24,7 @@ def trained(contender: str, workload: str, accuracy: float, step_ms: float) -> l
     learning = {"train": [], "validation": [], "test": {"accuracy": accuracy}}
     return [
         verify(contender, workload),
-        measure(contender, workload, block=0, seed=0, step_ms=(step_ms,), learning=learning),
+        measure(contender, workload, block=0, seed=0, step_ms=(step_ms,) * 5, learning=learning),
         memory(contender, workload),
     ]
 

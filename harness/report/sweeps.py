@@ -53,7 +53,8 @@ def draw(sweep: Sweep, looks: Mapping[str, Look]) -> Drawing | None:
     return Drawing(
         f"sweep-{sweep.factor}",
         sweep.factor.capitalize(),
-        "Dots: means over seeds on the left, over processes on the right. Lines: 95 % intervals. Only the named factor differs from row to row.",
+        "Dots: means over seeds on the left, over processes on the right. Lines: 95 % intervals. Only the "
+        "named factor differs from row to row.",
         "; ".join(f"{level}: {told(sweep, level)}" for level in sweep.levels),
         figure,
     )
