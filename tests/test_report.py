@@ -249,6 +249,20 @@ def test_a_metric_is_called_and_judged_as_the_registry_says(
     assert f"{title} ({unit})" in table(run, "mlp")
 
 
+def test_other_metrics_have_columns_of_their_own(tmp_path: Path) -> None:
+    learning = {"train": [], "validation": [], "test": {"accuracy": 0.9, "roc_auc": 0.97}}
+    records = [verify("alpha"), measure("alpha", seed=0, learning=learning), memory("alpha")]
+    folder = synthetic.write(tmp_path / "run", records)
+    meta = json.loads((folder / "run.json").read_text())
+    meta["workloads"]["mlp"]["spec"]["metrics"] = ["accuracy", "roc_auc"]
+    (folder / "run.json").write_text(json.dumps(meta))
+    run = load(folder)
+    assert run.summary["other_metrics"].tolist() == [{"roc_auc": 0.97}]
+    assert "ROC AUC (test)" in table(run, "mlp", everything=True)
+    assert "0.9700" in table(run, "mlp", everything=True)
+    assert "ROC AUC" not in table(run, "mlp")
+
+
 def test_of_a_metric_computed_at_the_end_the_curve_is_the_loss(tmp_path: Path) -> None:
     validation = [{"epoch": epoch, "step": epoch, "loss": 1 / epoch} for epoch in (1, 2)]
     learning = {"train": [], "validation": validation, "test": {"loss": 0.5, "map50": 0.4}}

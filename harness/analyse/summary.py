@@ -66,6 +66,7 @@ COLUMNS = (
     "metric_low",
     "metric_high",
     "metric_seeds",
+    "other_metrics",
     "metric_verdict",
     "target",
     "target_reached",
@@ -259,10 +260,11 @@ def memory_passes(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _metric(workload: dict[str, Any], curves: pd.DataFrame) -> dict[str, Any]:
-    """The final metric on the test part: each seed counts once, however many processes trained with it."""
+    """The final metric on the test part: each seed counts once, however many processes trained with it. Of
+    the workload's other metrics the mean over seeds by name.
+    """
     metric, target = workload.get("metric"), workload.get("target")
-    tested = curves[(curves["split"] == "test") & (curves["metric"] == metric)]
-    by_seed = tested["value"].groupby(tested["seed"], dropna=False).mean()
+    by_seed = _by_seed(curves, metric)
     mean, low, high = interval(by_seed.to_numpy(dtype=float))
     reached: bool | float = float("nan")
     if target is not None and len(by_seed):
@@ -273,9 +275,21 @@ def _metric(workload: dict[str, Any], curves: pd.DataFrame) -> dict[str, Any]:
         "metric_low": low,
         "metric_high": high,
         "metric_seeds": len(by_seed),
+        "other_metrics": {name: float(_by_seed(curves, name).mean()) for name in other_metrics(workload)},
         "target": float("nan") if target is None else float(target),
         "target_reached": reached,
     }
+
+
+def other_metrics(workload: dict[str, Any]) -> list[str]:
+    """The metrics beside the first of a workload in `run.json`."""
+    named = (workload.get("spec") or {}).get("metrics") or ()
+    return [name for name in named if name != workload.get("metric")]
+
+
+def _by_seed(curves: pd.DataFrame, metric: str | None) -> pd.Series[float]:
+    tested = curves[(curves["split"] == "test") & (curves["metric"] == metric)]
+    return tested["value"].groupby(tested["seed"], dropna=False).mean()
 
 
 def _memory(passes: pd.DataFrame, measured: pd.DataFrame) -> dict[str, float]:

@@ -6,8 +6,8 @@ The HTML page, its Markdown twin and the console show the same columns, so they 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -251,12 +251,21 @@ def metric_title(name: str | None) -> str:
     return known.title if known else (name or "metric").capitalize()
 
 
-def full(name: str | None) -> tuple[Column, ...]:
-    """Every measure, for a workload whose final metric is `name`."""
+def other_metric(name: str) -> Column:
+    """The column of a metric beside the first."""
+    return replace(metric(name), key=f"metric_{name}", cell=_other(name))
+
+
+def _other(name: str) -> Callable[[Row], Cell]:
+    return lambda row: Cell(decimals(row["other_metrics"].get(name, math.nan), 4))
+
+
+def full(name: str | None, others: Iterable[str] = ()) -> tuple[Column, ...]:
+    """Every measure, for a workload whose final metric is `name`, with its other metrics."""
     return (
-        *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), STEP, RATIO, VERDICT, DETECTABLE),
-        *(metric_verdict(name), TRAINING, INFERENCE, IMPORT, BUILD, COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY),
-        *(PEAK_VERDICT, DEVICE_MEMORY, PROCESSES, PROOF64, PROOF32),
+        *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), *map(other_metric, others)),
+        *(STEP, RATIO, VERDICT, DETECTABLE, metric_verdict(name), TRAINING, INFERENCE, IMPORT, BUILD),
+        *(COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY, PEAK_VERDICT, DEVICE_MEMORY, PROCESSES, PROOF64, PROOF32),
     )
 
 

@@ -11,6 +11,7 @@ from harness.analyse import proof
 from harness.analyse.environments import Environment, group
 from harness.analyse.environments import Facts as EnvironmentFacts
 from harness.analyse.run import Run
+from harness.analyse.summary import other_metrics
 from harness.analyse.sweeps import level_names, sweeps
 from harness.report import words
 from harness.report.columns import Cell, Table, build, full
@@ -137,7 +138,7 @@ def _workload(run: Run, name: str, drawn: Drawn) -> Workload:
         title=str(about.get("title") or ""),
         result=words.result(run, name),
         facts=_workload_facts(about),
-        table=build(run.summary_of(name), full(about.get("metric"))),
+        table=build(run.summary_of(name), full(about.get("metric"), other_metrics(about))),
         comparisons=compared(run, name),
         figures=drawn.workloads.get(name, ()),
         sweeps=tuple(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.analyse.run import Run
+from harness.analyse.summary import other_metrics
 from harness.errors import OnespecError, UsageError, unknown
 from harness.report import words
 from harness.report.columns import Cell, Column, Table, brief, build, full
@@ -24,8 +25,10 @@ def table(run: Run, workload: str, *, everything: bool = False) -> str:
     """
     if workload not in run.workloads:
         raise unknown("workload", workload, run.workloads)
-    name = run.meta["workloads"][workload].get("metric")
-    shown = build(run.summary_of(workload), full(name) if everything else brief(name))
+    about = run.meta["workloads"][workload]
+    name = about.get("metric")
+    columns = full(name, other_metrics(about)) if everything else brief(name)
+    shown = build(run.summary_of(workload), columns)
     lines = [
         _line(_title(column) for column in shown.columns),
         _line("---:" if column.numeric else ":---" for column in shown.columns),
