@@ -168,6 +168,7 @@ def test_a_record_holds_each_call_and_each_phase(onespec: Onespec, suite: Path, 
     assert set(calls.groups) == {("train", 32.0), ("evaluate", 2.0)}
     assert (calls.size() > 10).all()
     assert (table["seconds"] > 0).all()
+    assert (table["seconds"] == table["seconds"].round(9)).all()
     measured, memory = (
         next(one["measures"] for one in records if one["kind"] == kind) for kind in ("measure", "memory")
     )
