@@ -338,9 +338,9 @@ def test_every_comparison_with_the_first_is_on_the_page_and_in_its_twin(
         shown = compared(run, workload)
         assert shown is not None
         ranked = run.summary_of(workload)["rank"].notna().sum()
-        assert sum(row[1].text == "step time, ratio" for row in shown.rows) == ranked - 1
+        assert sum(row[1].text == "step time, ratio" for row in shown.grid.rows) == ranked - 1
         assert f"Every comparison with {shown.reference}" in page.text
-        for row in shown.rows:
+        for row in shown.grid.rows:
             assert all(cell.text in page.text and cell.note in page.text for cell in row)
             assert (
                 " | ".join(f"{c.text} ({c.note})" if c.note else c.text for c in row).replace("<", "&lt;")

@@ -15,6 +15,7 @@ import pandas as pd
 from harness.analyse import tables
 from harness.analyse.comparisons import Margins, comparisons
 from harness.analyse.control import Control, control
+from harness.analyse.latency import latencies
 from harness.analyse.ranking import placed
 from harness.analyse.summary import final_scores, memory_passes, processes, summarise
 from harness.errors import UsageError
@@ -35,6 +36,9 @@ class Run:
     in `harness.analyse.summary`. `comparisons`: one row a compared pair, in `harness.analyse.comparisons`.
     `control`: the contender that entered twice, None in a run without.
 
+    `superseded` has, in the form of `records`, the attempts that were disturbed and run again. `latencies` is
+    described in `harness.analyse.latency`.
+
     `unreadable` counts the lines of `records.jsonl` that hold no whole record; `foreign` counts the
     records left out because they were made from another spec than the run's (their fingerprints differ).
     """
@@ -53,6 +57,8 @@ class Run:
     control: Control | None
     unreadable: int
     foreign: int
+    superseded: pd.DataFrame
+    latencies: pd.DataFrame
 
     @property
     def name(self) -> str:
@@ -72,14 +78,16 @@ class Run:
 def load(path: str | Path) -> Run:
     """Read the run in the folder `path`.
 
-    Where a job has several records the last one counts. Raises `UsageError` where the folder is not a run, or
-    was written by a newer version.
+    Where a job has several records the last one counts, unless it says that it is superseded. Raises
+    `UsageError` where the folder is not a run, or was written by a newer version.
     """
     folder = Path(path)
     meta = _read_meta(folder)
     read, unreadable = _read_records(folder / "records.jsonl")
     last = {record["job"]: record for record in read}
-    kept = [record for record in last.values() if _same_spec(record, meta)]
+    same = [record for record in last.values() if _same_spec(record, meta)]
+    # A run that stopped between a disturbed attempt and its repeat ends in one that does not count.
+    kept = [record for record in same if not record.get("superseded")]
     records = tables.records(kept)
     samples = tables.samples(kept)
     curves = tables.curves(kept)
@@ -104,7 +112,9 @@ def load(path: str | Path) -> Run:
         margins=margins,
         control=checked,
         unreadable=unreadable,
-        foreign=len(last) - len(kept),
+        foreign=len(last) - len(same),
+        superseded=tables.records([record for record in read if record.get("superseded")]),
+        latencies=latencies(tables.latencies(kept)),
     )
 
 

@@ -278,6 +278,15 @@ def brief(name: str | None) -> tuple[Column, ...]:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """A plain table: its titles, its rows, whose first cells name them, and the places of numeric columns."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    numeric: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Line:
     """One contender's row, formatted; `reason` says why it is not ranked."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.analyse.run import Run
-from harness.report.columns import Cell, metric_title
+from harness.report.columns import Cell, Grid, metric_title
 from harness.report.numbers import ABSENT, decimals, percent, probability, significant, span, whole
 
 _TITLES = (
@@ -24,14 +24,15 @@ _TITLES = (
 )
 
 
+_NUMERIC = (2, 4, 5, 6, 7, 8, 9)
+
+
 @dataclass(frozen=True)
 class Comparisons:
-    """A table with `reference`, the first-ranked; `numeric` are the places of right-aligned columns."""
+    """The comparisons with `reference`, the first-ranked."""
 
     reference: str
-    titles: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    numeric: tuple[int, ...] = (2, 4, 5, 6, 7, 8, 9)
+    grid: Grid
 
 
 def compared(run: Run, workload: str) -> Comparisons | None:
@@ -48,7 +49,7 @@ def compared(run: Run, workload: str) -> Comparisons | None:
     ]
     metric = str(run.meta["workloads"][workload].get("metric"))
     rows = [_cells(row, metric) for row in mine.to_dict("records") if row["pairs"] > 0]
-    return Comparisons(reference, _TITLES, tuple(rows))
+    return Comparisons(reference, Grid(_TITLES, tuple(rows), _NUMERIC))
 
 
 def _cells(row: dict[Hashable, Any], metric: str) -> tuple[Cell, ...]:

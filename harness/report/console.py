@@ -54,12 +54,12 @@ def print_summary(run: Run, console: Console) -> None:
 
 
 def _swept(sweep: Sweep) -> Table:
-    header, rows = grid(sweep)
+    shown = grid(sweep)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for title in header:
-        table.add_column(title, justify="left" if title == sweep.factor else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+    for place, title in enumerate(shown.titles):
+        table.add_column(title, justify="right" if place in shown.numeric else "left", overflow="fold")
+    for cells in shown.rows:
+        table.add_row(*(f"{cell.text}; {cell.note}" if cell.note else cell.text for cell in cells))
     return table
 
 

@@ -14,8 +14,9 @@ from harness.analyse.run import Run
 from harness.analyse.summary import other_metrics
 from harness.analyse.sweeps import level_names, sweeps
 from harness.report import words
-from harness.report.columns import Cell, Table, build, full
+from harness.report.columns import Cell, Grid, Table, build, full
 from harness.report.compared import Comparisons, compared
+from harness.report.latency import latency
 from harness.report.numbers import gibibytes, scientific, whole
 from harness.report.sweeps import grid
 
@@ -46,12 +47,11 @@ class ProofLine:
 
 @dataclass(frozen=True)
 class SweepShown:
-    """A sweep's figure (None: nothing is ranked) and its table: header, and a row a level."""
+    """A sweep's figure (None: nothing is ranked) and its table."""
 
     factor: str
     figure: Figure | None
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    grid: Grid
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Workload:
     facts: Facts
     table: Table
     comparisons: Comparisons | None
+    latency: Grid | None
     figures: tuple[Figure, ...]
     sweeps: tuple[SweepShown, ...]
     is_level: bool
@@ -140,9 +141,10 @@ def _workload(run: Run, name: str, drawn: Drawn) -> Workload:
         facts=_workload_facts(about),
         table=build(run.summary_of(name), full(about.get("metric"), other_metrics(about))),
         comparisons=compared(run, name),
+        latency=latency(run, name),
         figures=drawn.workloads.get(name, ()),
         sweeps=tuple(
-            SweepShown(sweep.factor, drawn.sweeps.get((name, sweep.factor)), *grid(sweep))
+            SweepShown(sweep.factor, drawn.sweeps.get((name, sweep.factor)), grid(sweep))
             for sweep in sweeps(run)
             if sweep.workload == name
         ),

@@ -10,8 +10,7 @@ from harness.analyse.run import Run
 from harness.analyse.summary import other_metrics
 from harness.errors import OnespecError, UsageError, unknown
 from harness.report import words
-from harness.report.columns import Cell, Column, Table, brief, build, full
-from harness.report.compared import Comparisons
+from harness.report.columns import Cell, Column, Grid, Table, brief, build, full
 
 _OPENING = re.compile(r"<!--\s*onespec:table\s+(?P<run>\S+)\s+(?P<workload>\S+)\s*-->")
 _CLOSING = re.compile(r"<!--\s*/onespec:table\s*-->")
@@ -37,8 +36,8 @@ def table(run: Run, workload: str, *, everything: bool = False) -> str:
     return "\n".join(lines) + "\n" + _reasons(shown)
 
 
-def comparisons(shown: Comparisons) -> str:
-    """A workload's comparisons with its first-ranked contender as Markdown."""
+def grid(shown: Grid) -> str:
+    """A plain table as Markdown."""
     return "\n".join(
         [
             _line(shown.titles),

@@ -86,7 +86,7 @@ def _render(template: str, contents: list[content.Content], *, escaped: bool) ->
         contents=contents,
         title=words.listed([each.name for each in contents]),
         version=harness.__version__,
-        markdown_comparisons=markdown.comparisons,
+        markdown_grid=markdown.grid,
         markdown_table=lambda run, workload: markdown.table(run, workload, everything=True),
     )
 

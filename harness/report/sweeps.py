@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from harness.analyse.sweeps import Sweep
+from harness.report.columns import Cell, Grid
 from harness.report.drawing import LOG_BEYOND, Drawing
 from harness.report.numbers import decimals, significant, span
 from harness.report.palette import LINE, PAPER, Look
@@ -98,22 +99,20 @@ def _range(values: pd.Series, places: int | None) -> str:
     return low if low == high else span(low, high)
 
 
-Grid = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
-
-
 def grid(sweep: Sweep) -> Grid:
     """The table beside the figure: a row a level, and for each contender the metric and ms a step."""
     contenders = sorted(set(sweep.cells["contender"]))
     found = sweep.cells.set_index(["level", "contender"])
     rows = []
     for level in sweep.levels:
-        row = [level]
+        row = [Cell(level)]
         for contender in contenders:
             there = (level, contender) in found.index
-            row.append(_cell(found.loc[(level, contender)]) if there else "not ranked")
+            row.append(_cell(found.loc[(level, contender)]) if there else Cell("not ranked"))
         rows.append(tuple(row))
-    return (sweep.factor, *contenders), tuple(rows)
+    return Grid((sweep.factor, *contenders), tuple(rows), tuple(range(1, len(contenders) + 1)))
 
 
-def _cell(row: pd.Series) -> str:
-    return f"{decimals(float(row['metric']), 4)}; {significant(float(row['step_seconds']) * 1000)} ms"
+def _cell(row: pd.Series) -> Cell:
+    milliseconds = significant(float(row["step_seconds"]) * 1000)
+    return Cell(decimals(float(row["metric"]), 4), f"{milliseconds} ms")

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.analyse.comparisons import FASTER, SLOWER, WITHHELD
 from harness.analyse.contrasts import EQUIVALENT, INCONCLUSIVE
+from harness.analyse.environments import differences
 from harness.analyse.headline import Headline, headline
 from harness.analyse.run import Run
 from harness.report.numbers import percent, significant
@@ -109,6 +110,21 @@ def made(run: Run) -> str:
     return ", ".join(fact for fact in facts if fact)
 
 
+def _disturbed(run: Run) -> str:
+    """What disturbed timed jobs, of those that were run again and of those that count."""
+    counted = run.records[run.records["warnings"] != ""]
+    kinds = {
+        word
+        for text in [*run.superseded["warnings"], *counted["warnings"]]
+        for word in text.split(", ")
+        if word
+    }
+    return (
+        f"{_counted(len(run.superseded), 'timed job')} met disturbance and ran again; of the records that "
+        f"count, {len(counted)} have a warning ({listed(sorted(kinds))}: onespec doctor says what to do)."
+    )
+
+
 def _counted(count: int | None, noun: str) -> str:
     return "" if count is None else f"{count} {noun}{'' if count == 1 else 's'}"
 
@@ -128,6 +144,13 @@ def warnings(run: Run) -> list[str]:
             f"differ in {listed(run.control.differs)} (t test, 5 %, Holm over workloads). Something that "
             "this run does not control moved its clocks: see to the machine (onespec doctor), measure again."
         )
+    found += [_disturbed(run)] if len(run.superseded) or run.records["warnings"].any() else []
+    found += [
+        f"The contenders differ in {difference.name}, which is to be the same for all: "
+        + "; ".join(f"{contender} {value}" for contender, value in difference.values.items())
+        + "."
+        for difference in differences(run.environments)
+    ]
     if run.unreadable:
         found.append(
             f"{_counted(run.unreadable, 'line')} of records.jsonl could not be read and was left out."
