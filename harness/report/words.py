@@ -119,10 +119,10 @@ def _disturbed(run: Run) -> str:
         for word in text.split(", ")
         if word
     }
-    return (
-        f"{_counted(len(run.superseded), 'timed job')} met disturbance and ran again; of the records that "
-        f"count, {len(counted)} have a warning ({listed(sorted(kinds))}: onespec doctor says what to do)."
-    )
+    told = f"{len(counted)} of the records that count have a warning"
+    if len(run.superseded):
+        told = f"{_counted(len(run.superseded), 'timed job')} met disturbance and ran again; {told}"
+    return f"{told[0].upper()}{told[1:]} ({listed(sorted(kinds))}): the records say what was seen and what to do."
 
 
 def _counted(count: int | None, noun: str) -> str:
