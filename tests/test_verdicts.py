@@ -95,8 +95,8 @@ def test_intervals_cover_the_truth_at_their_rate(blocks: int) -> None:
 @pytest.mark.parametrize("blocks", [3, 5, 12])
 def test_the_promised_difference_is_found_in_eighty_percent_of_runs(blocks: int) -> None:
     random = np.random.default_rng(blocks)
-    deviation = NOISE * np.sqrt(2)
-    pair = pd.DataFrame({"pairs": [float(blocks)], "deviation": [deviation], "difference": [0.0]})
+    error = NOISE * np.sqrt(2 / blocks)
+    pair = pd.DataFrame({"error": [error], "freedom": [blocks - 1.0], "difference": [0.0]})
     promised = float(judge(pair.assign(p=1.0, p_equivalent=1.0))["detectable"].iloc[0])
     found = compare(differences(observations(random, blocks, np.array([0.0, promised]))), MARGIN)
     detected = ((found["p"] <= LEVEL) & (found["difference"] > 0)).mean()

@@ -16,6 +16,8 @@ from harness.spec.metrics import METRICS
 
 WITHHELD = "withheld"
 FASTER, SLOWER = "faster", "slower"
+LESS, MORE = "less", "more"
+BETTER, WORSE = "better", "worse"
 COLUMNS = (
     *("workload", "measure", "first", "second", "pairs", "estimate", "low", "high"),
     *("margin", "detectable", "verdict", "why"),
@@ -63,12 +65,12 @@ def comparisons(
     found = []
     for workload, rows in in_order(table):
         order = list(rows["contender"])
-        times = _times(_wide(measured, workload, order, "block", "step_seconds"), margins.equivalence)
+        times = _times(wide(measured, workload, order, "block", "step_seconds"), margins.equivalence)
         if control is not None and control.differs:
             times["verdict"] = WITHHELD
-        memory = _memory(_wide(passes, workload, order, "pass", "peak_mib"), margins.equivalence)
+        memory = _memory(wide(passes, workload, order, "pass", "peak_mib"), margins.equivalence)
         metric = _metric(
-            _wide(scores, workload, order, "seed", "value"), margins.metric, rows["metric"].iloc[0]
+            wide(scores, workload, order, "seed", "value"), margins.metric, rows["metric"].iloc[0]
         )
         found += [each.assign(workload=workload) for each in (times, memory, metric)]
     if not found:
@@ -78,20 +80,26 @@ def comparisons(
 
 def _times(seconds: pd.DataFrame, margin: float) -> pd.DataFrame:
     pairs = among(seconds.transform(np.log), float(np.log1p(margin)))
-    return _worded(_of_ratios(pairs, margin), "step_seconds", FASTER, SLOWER, "block")
+    return _worded(of_ratios(pairs, margin), "step_seconds", sides("step_seconds"), "block")
 
 
 def _memory(peaks: pd.DataFrame, margin: float) -> pd.DataFrame:
     pairs = against(peaks.transform(np.log), peaks.columns[0], float(np.log1p(margin)))
-    return _worded(_of_ratios(pairs, margin), "peak_mib", "less", "more", "memory pass")
+    return _worded(of_ratios(pairs, margin), "peak_mib", sides("peak_mib"), "memory pass")
 
 
 def _metric(scores: pd.DataFrame, share: float, name: str) -> pd.DataFrame:
     margin = share * float(scores.abs().stack().mean()) if scores.notna().any(axis=None) else float("nan")
     pairs = against(scores, scores.columns[0], margin)
     pairs = pairs.assign(estimate=pairs["difference"], margin=margin)
-    below, above = ("better", "worse") if name in LOWER_IS_BETTER else ("worse", "better")
-    return _worded(pairs, "metric", below, above, "seed")
+    return _worded(pairs, "metric", sides("metric", name), "seed")
+
+
+def sides(measure: str, metric: str | None = None) -> tuple[str, str]:
+    """What is said of a second that is below the first in a measure, and of one that is above."""
+    if measure == "metric":
+        return (BETTER, WORSE) if metric in LOWER_IS_BETTER else (WORSE, BETTER)
+    return {"step_seconds": (FASTER, SLOWER), "peak_mib": (LESS, MORE)}[measure]
 
 
 def in_order(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -101,14 +109,14 @@ def in_order(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield str(workload), mine
 
 
-def _wide(values: pd.DataFrame, workload: str, order: list[str], along: str, name: str) -> pd.DataFrame:
+def wide(values: pd.DataFrame, workload: str, order: list[str], along: str, name: str) -> pd.DataFrame:
     """Observations by what pairs them (rows) and contender (columns in this order)."""
     mine = values[values["workload"] == workload]
     found = mine.pivot_table(index=along, columns="contender", values=name, aggfunc="mean")
     return found.reindex(columns=order).astype(float)
 
 
-def _of_ratios(logarithms: pd.DataFrame, margin: float) -> pd.DataFrame:
+def of_ratios(logarithms: pd.DataFrame, margin: float) -> pd.DataFrame:
     """Differences of logarithms as ratios."""
     ratios = {"estimate": np.exp(logarithms["difference"])}
     ratios |= {end: np.exp(logarithms[end]) for end in ("low", "high")}
@@ -117,13 +125,13 @@ def _of_ratios(logarithms: pd.DataFrame, margin: float) -> pd.DataFrame:
     return logarithms.assign(**ratios, detectable=detectable, margin=margin)
 
 
-def _worded(pairs: pd.DataFrame, measure: str, below: str, above: str, paired_by: str) -> pd.DataFrame:
-    words = {BELOW: below, ABOVE: above, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
-    why = pairs["pairs"].map(lambda count: _too_few(int(count), paired_by)).astype(object)
+def _worded(pairs: pd.DataFrame, measure: str, said: tuple[str, str], paired_by: str) -> pd.DataFrame:
+    words = {BELOW: said[0], ABOVE: said[1], EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
+    why = pairs["pairs"].map(lambda count: too_few(int(count), paired_by)).astype(object)
     return pairs.assign(measure=measure, verdict=pairs["verdict"].map(words), why=why)
 
 
-def _too_few(pairs: int, paired_by: str) -> str | None:
+def too_few(pairs: int, paired_by: str) -> str | None:
     """Why a comparison of so many pairs tells nothing."""
     if pairs >= 2:
         return None

@@ -2,7 +2,8 @@
 
 One process gives one observation. Two contenders are compared by the differences of their observations in
 the same block (of logarithms, where ratios are meant): the mean with its t interval, the t test, and beside
-it the signed-rank test, which assumes less and reaches less. A verdict is about a pair, in a family of pairs:
+it the signed-rank test, which assumes less and reaches less. Samples without blocks in common, those of two
+runs, are compared by Welch's t test (`compare_samples`). A verdict is about a pair, in a family of pairs:
 
 - a difference is claimed where its t test rejects at 5 %, by Holm's adjustment over the family;
 - equivalence is claimed where no difference is, and TOST rejects differences of the margin and beyond, by
@@ -38,6 +39,8 @@ COLUMNS = (
     "low",
     "high",
     "deviation",
+    "error",
+    "freedom",
     "p",
     "p_equivalent",
     "rank_p",
@@ -51,10 +54,10 @@ def compare(differences: Numbers, margin: float) -> pd.DataFrame:
     """One row for each column of `differences` (pairs of observations, comparisons), NaN where a pair lacks
     one: `COLUMNS`, without any adjustment.
 
-    `difference` is the mean with its interval from `low` to `high`, `deviation` the standard deviation of a
-    pair's difference; `p` of the two-sided t test, `p_equivalent` of TOST for a difference within -margin and
-    margin, `rank_p` of the signed-rank test and `rank_p_least` the least it could give. What fewer than two
-    pairs cannot tell is NaN.
+    `difference` is the mean with its interval from `low` to `high`, its standard `error` with its degrees
+    of `freedom`, `deviation` the standard deviation of a pair's difference; `p` of the two-sided t test,
+    `p_equivalent` of TOST for a difference within -margin and margin, `rank_p` of the signed-rank test and
+    `rank_p_least` the least it could give. What fewer than two pairs cannot tell is NaN.
     """
     present = np.isfinite(differences)
     columns = {name: np.full(differences.shape[1], np.nan) for name in COLUMNS}
@@ -91,6 +94,8 @@ def _complete(differences: Numbers, margin: float) -> dict[str, Numbers]:
         "low": described.mean - half,
         "high": described.mean + half,
         "deviation": differences.std(axis=0, ddof=1),
+        "error": described.std_mean,
+        "freedom": np.full(differences.shape[1], pairs - 1.0),
         "p": np.where(alike, 1.0, p),
         "p_equivalent": p_equivalent,
         "rank_p": np.where(alike, 1.0, ranks),
@@ -98,10 +103,44 @@ def _complete(differences: Numbers, margin: float) -> dict[str, Numbers]:
     }
 
 
+def compare_samples(first: Numbers, second: Numbers, margin: float) -> dict[str, float]:
+    """The second sample's mean less the first's, by Welch's t test: what `compare` says of a difference, but
+    for what there is of pairs alone. The samples are finite, independent and may have unequal variances. What
+    a sample of fewer than two cannot tell is NaN.
+    """
+    from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+    names = ("difference", "low", "high", "error", "freedom", "p", "p_equivalent")
+    found = dict.fromkeys(names, float("nan"))
+    if not (len(first) and len(second)):
+        return found
+    # From the first value on, so that samples of one value have no spread and no difference by rounding.
+    two = CompareMeans(DescrStatsW(second - first[0]), DescrStatsW(first - first[0]))
+    difference = float(two.d1.mean - two.d2.mean)
+    found["difference"] = difference
+    if min(len(first), len(second)) < 2:
+        return found
+    error = float(two.std_meandiff_separatevar)
+    if error == 0:
+        certain = {"p": float(difference == 0), "p_equivalent": float(abs(difference) >= margin)}
+        freedom = float(len(first) + len(second) - 2)
+        return found | {"low": difference, "high": difference, "error": error, "freedom": freedom} | certain
+    low, high = two.tconfint_diff(alpha=LEVEL, usevar="unequal")
+    return {
+        "difference": difference,
+        "low": float(low),
+        "high": float(high),
+        "error": error,
+        "freedom": float(two.dof_satt()),
+        "p": float(two.ttest_ind(usevar="unequal")[1]),
+        "p_equivalent": float(two.ttost_ind(-margin, margin, usevar="unequal")[0]),
+    }
+
+
 def judge(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of `compare`, whose rows are one family, with `p_holm`, `p_equivalent_holm`, `verdict`, and
-    `detectable`: the difference that a run of so many pairs and such a deviation finds in 80 % of cases,
-    whatever the family's other members do (tested at the family's strictest level).
+    """The table of `compare`, or rows of `compare_samples`, which are one family, with `p_holm`,
+    `p_equivalent_holm`, `verdict`, and `detectable`: the difference that runs with such a standard error find
+    in 80 % of cases, whatever the family's other members do (tested at the family's strictest level).
     """
     judged = table.assign(p_holm=holm(table["p"]), p_equivalent_holm=holm(table["p_equivalent"]))
     differs = judged["p_holm"] <= LEVEL
@@ -111,8 +150,8 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
         [differs & signs, differs & ~signs, alike], [ABOVE, BELOW, EQUIVALENT], INCONCLUSIVE
     )
     level = LEVEL / max(int(table["p"].notna().sum()), 1)
-    sizes = [_detectable_size(int(pairs), level) for pairs in judged["pairs"]]
-    return judged.assign(detectable=judged["deviation"] * sizes)
+    sizes = [_detectable_size(float(freedom), level) for freedom in judged["freedom"]]
+    return judged.assign(detectable=judged["error"] * sizes)
 
 
 def holm(p: npt.ArrayLike) -> Numbers:
@@ -130,20 +169,19 @@ def holm(p: npt.ArrayLike) -> Numbers:
 
 
 @lru_cache(maxsize=4096)
-def _detectable_size(pairs: int, level: float) -> float:
-    """The mean difference, in standard deviations, that a two-sided t test finds with `POWER`: the noncentral
+def _detectable_size(freedom: float, level: float) -> float:
+    """The difference, in standard errors, that a two-sided t test finds with `POWER`: the noncentral
     t's upper tail (the lower one adds less than 1e-6 here, and SciPy has no numbers for it far out).
     """
     from scipy import stats
     from scipy.optimize import brentq
 
-    if pairs < 2:
+    if not freedom > 0:
         return float("nan")
-    freedom = pairs - 1
     critical = float(stats.t.isf(level / 2, freedom))
 
     def lacking(size: float) -> float:
-        return float(stats.nct.sf(critical, freedom, size * np.sqrt(pairs))) - POWER
+        return float(stats.nct.sf(critical, freedom, size)) - POWER
 
     beyond = 1.0
     while lacking(beyond) < 0:

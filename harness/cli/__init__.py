@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "harness.cli.run",
     "verify": "harness.cli.verify",
     "report": "harness.cli.report",
+    "compare": "harness.cli.compare",
     "list": "harness.cli.list_",
     "show": "harness.cli.show",
     "env": "harness.cli.env",

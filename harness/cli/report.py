@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harness.errors import unknown
-
-if TYPE_CHECKING:
-    from harness.analyse.run import Run
+from harness.cli.recorded import load_run
 
 HELP = "write the report of recorded runs: HTML, Markdown, figures, CSV"
 EXAMPLE = "onespec report results/quick-20260102-030405 -o report"
@@ -35,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.report import write
     from harness.report.markdown import update_readme
 
-    runs = [_load(text) for text in arguments.runs]
+    runs = [load_run(text) for text in arguments.runs]
     output = arguments.output or paths.root() / "reports" / "+".join(run.name for run in runs)
     page = write(runs, output)
     print(page)
@@ -43,19 +39,3 @@ def run(arguments: argparse.Namespace) -> int:
         for replaced in update_readme(arguments.readme, runs):
             print(f"{arguments.readme}: table of {replaced}")
     return 0
-
-
-def _load(text: str) -> Run:
-    """The run in the folder `text`, or of that name among the recorded ones."""
-    from harness import paths
-    from harness.analyse.run import load
-
-    folder = Path(text)
-    if folder.is_dir():
-        return load(folder)
-    results = paths.root() / "results"
-    named = results / text
-    if folder.name == text and named.is_dir():
-        return load(named)
-    recorded = sorted(file.parent.name for file in results.glob("*/run.json"))
-    raise unknown("run", text, recorded)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from harness.analyse.run import Run
 from harness.report.columns import Cell, Grid, metric_title
-from harness.report.numbers import ABSENT, decimals, percent, probability, significant, span, whole
+from harness.report.numbers import (
+    ABSENT,
+    decimals,
+    percent,
+    probability,
+    signed,
+    significant,
+    span,
+    whole,
+)
 
 _TITLES = (
     "Contender",
@@ -69,10 +79,7 @@ def _cells(row: dict[Hashable, Any], metric: str) -> tuple[Cell, ...]:
 
 
 def _metric_amounts(row: dict[Hashable, Any]) -> tuple[Any, str, str]:
-    def signed(value: float) -> str:
-        return f"+{decimals(value, 4)}" if value > 0 else decimals(value, 4)
-
-    return signed, decimals(row["detectable"], 4), decimals(row["margin"], 4)
+    return partial(signed, places=4), decimals(row["detectable"], 4), decimals(row["margin"], 4)
 
 
 def _adjusted(row: dict[Hashable, Any], name: str) -> Cell:

@@ -73,6 +73,11 @@ def gibibytes(value: float) -> str:
     return f"{significant(value / 2**30)} GiB"
 
 
+def signed(value: float, places: int) -> str:
+    """A difference, with its sign."""
+    return f"+{decimals(value, places)}" if value > 0 else decimals(value, places)
+
+
 def span(low: str, high: str) -> str:
     """A range of two formatted numbers, or nothing where there is none."""
     return "" if ABSENT in (low, high) else f"{low} to {high}"
