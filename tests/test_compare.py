@@ -245,6 +245,13 @@ def test_a_change_that_could_not_have_been_seen_is_not_called_absent(tmp_path: P
     assert "the least that it could detect is" in said
 
 
+def test_an_interval_that_lies_short_of_the_limit_has_answered_however_wide_it_is(tmp_path: Path) -> None:
+    before = written(tmp_path, "before", contender("alpha", 1, spread=0.2))
+    found = compared(before, written(tmp_path, "after", contender("alpha", 3, 0.4, spread=0.2)))
+    assert row_of(found, "alpha")["detectable"] > 0.05
+    assert answer(found, Rule("slower", 0.05)).exit_code == 0
+
+
 def test_a_contender_that_fails_in_one_run_is_not_passed_over(tmp_path: Path) -> None:
     before, _ = two_runs(tmp_path, 1.0)
     failing = [verify("beta", error=1.0, status="failed", reason="off by 1.0")]
