@@ -122,7 +122,7 @@ def _disturbed(run: Run) -> str:
     told = f"{len(counted)} of the records that count have a warning"
     if len(run.superseded):
         told = f"{_counted(len(run.superseded), 'timed job')} met disturbance and ran again; {told}"
-    return f"{told[0].upper()}{told[1:]} ({listed(sorted(kinds))}): the records say what was seen and what to do."
+    return f"{told[0].upper()}{told[1:]} ({listed(sorted(kinds))}): the records say what to do."
 
 
 def _counted(count: int | None, noun: str) -> str:
