@@ -121,6 +121,13 @@ def test_what_was_not_measured_is_nan_and_never_zero(tmp_path: Path) -> None:
     assert found["reason"] == "no steady state: no timed block of training steps on record"
 
 
+def chaotic(contender: str) -> synthetic.Record:
+    """A proof that nothing could fail: rounding alone may move the parameters anywhere."""
+    record = verify(contender)
+    entry = {"tensor": "parameter/model/dense1/kernel", "error": 0.4, "tolerance": 3.0}
+    return record | {"proof": {precision: [entry] for precision in record["proof"]}}
+
+
 @pytest.mark.parametrize(
     ("records", "status", "reason"),
     [
@@ -136,6 +143,12 @@ def test_what_was_not_measured_is_nan_and_never_zero(tmp_path: Path) -> None:
             "gradient/dense1/kernel in float64 is off by inf",
         ),
         ([measure("beta")], "ok", "no proof on record"),
+        (
+            [chaotic("beta"), measure("beta")],
+            "ok",
+            "float64 cannot decide the steps: rounding alone moves the parameters so far that the median "
+            "tolerance is 3. Take a smaller learning rate or a larger proof_batch",
+        ),
         (
             [verify("beta", precisions=("float32",)), measure("beta")],
             "ok",

@@ -34,6 +34,7 @@ from harness.spec.program import Call, Program, Term, Update
 from harness.spec.proof import Batches, Check, Precision
 from harness.spec.reference import Batch, Reference, Tensors
 from harness.spec.tape import Array, transpose
+from harness.worker.verify import verdict
 from tests.differences import Values, generator
 
 IMAGE, CLASSES, BATCH = (9, 8, 2), 4, 16
@@ -211,6 +212,17 @@ def test_what_is_missing_misshapen_or_not_finite_is_infinitely_wrong(given: Tens
     (check,) = proof.compare(given, reference, {"output/a": 1.0}, {"output/a": 1e9})
     assert check == Check("output/a", None, 1e9)
     assert not check.passed
+
+
+def test_a_training_that_multiplies_rounding_is_no_proof() -> None:
+    calm = {"parameter/a": 1e-10, "parameter/b": 1e-10, "parameter/c": 5.0, "gradient/a": 3.0}
+    assert proof.undecided(calm) is None, "a single tensor may be at rest but for rounding"
+    reason = proof.undecided(calm | {"parameter/b": 0.5})
+    assert reason is not None
+    assert "median tolerance is 0.5" in reason
+    checks = [{"tensor": name, "error": 0.0, "tolerance": 0.5} for name in calm]
+    assert verdict({"float32": checks, "float64": checks}) == reason
+    assert verdict({"float32": checks}) is None, "float32 may leave the steps to float64"
 
 
 def test_checks_come_worst_first() -> None:

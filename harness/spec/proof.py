@@ -51,6 +51,8 @@ FLOOR: dict[Precision, float] = {"float64": 1e-10, "float32": 8 * 2.0**-23}
 """The least tolerance: "near 1e-10" in float64; a few units in the last place in float32."""
 COARSE_FLOOR = 2.0**-23
 """The least tolerance in float64 where kernels hold their numbers, their own constants too, as float32."""
+DECISIVE = 1e-2
+"""The largest median tolerance of the parameters after the steps at which float64 still decides them."""
 NEGLIGIBLE = 1e-6
 """A tensor smaller than this share of the largest one of its kind is measured against that share instead: a
 gradient that is zero but for rounding has no relative error."""
@@ -191,6 +193,22 @@ def compare(
     ]
     return sorted(
         checks, key=lambda check: -math.inf if check.error is None else -check.error / check.tolerance
+    )
+
+
+def undecided(allowed: Mapping[str, float]) -> str | None:
+    """Why the float64 tolerances `allowed` decide nothing about the steps; None where they do.
+
+    A training that multiplies rounding at each step (too large a rate for so small a batch) may end anywhere:
+    whatever a framework computes would pass.
+    """
+    moved = [tolerance for name, tolerance in allowed.items() if _kind(name) == "parameter"]
+    median = float(np.median(moved)) if moved else 0.0
+    if median <= DECISIVE:
+        return None
+    return (
+        "float64 cannot decide the steps: rounding alone moves the parameters so far that the median "
+        f"tolerance is {median:.1g}. Take a smaller learning rate or a larger proof_batch"
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.spec.program import Program
-from harness.spec.proof import Batches, Check, Precision, compare
+from harness.spec.proof import Batches, Check, Precision, compare, undecided
 from harness.worker.job import Job
 from harness.worker.protocol import Built, Tensors
 
@@ -40,9 +40,14 @@ def prove(job: Job, build: Any) -> dict[str, list[dict[str, Any]]]:
 
 
 def verdict(proof: Mapping[str, list[dict[str, Any]]]) -> str | None:
-    """Why a proof failed: each precision's worst tensor, its error and tolerance. None if it holds."""
+    """Why a proof failed: each precision's worst tensor, its error and tolerance, or that float64 decides
+    nothing. None if it holds.
+    """
     failures = []
     for precision, checks in proof.items():
+        reason = undecided({check["tensor"]: check["tolerance"] for check in checks})
+        if precision == "float64" and reason is not None:
+            failures.append(reason)
         failed = [check for check in checks if check["error"] is None or check["error"] > check["tolerance"]]
         if failed:
             worst = failed[0]
