@@ -126,7 +126,9 @@ def test_every_suite_of_the_checkout_can_be_planned_at_every_size(name: str) -> 
 
 
 VARIED = (
-    SUITE.replace('name = "tiny"', 'name = "tiny"\ntarget = 0.9')
+    SUITE.replace('name = "tiny"', 'name = "tiny"\ntarget = 0.9').replace(
+        "[workload.optimizer]", "[workload.optimizer]\nmomentum = 0.9"
+    )
     + """
 [workload.sizes.tiny]
 model.hidden = [4]
@@ -154,7 +156,7 @@ def test_a_sweep_is_a_workload_for_each_level_with_one_thing_changed() -> None:
     (adam,) = found["tiny.optimizer.adam"].spec.program.updates
     assert adam.optimizer == Adam(1e-3), "another type takes the place of the whole table"
     (slow,) = found["tiny.optimizer.slow"].spec.program.updates
-    assert slow.optimizer == SGD(0.01)
+    assert slow.optimizer == SGD(0.01, momentum=0.9)
     assert suite.sweeps == (
         Sweep("tiny", "activation", {"relu": "tiny", "tanh": "tiny.activation.tanh"}),
         Sweep(

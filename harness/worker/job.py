@@ -35,9 +35,9 @@ class Protocol:
 
     warmup_seconds: float = 0.3
     """Steps are run and not counted for at least this long."""
-    block_seconds: float = 0.1
+    block_seconds: float = 0.05
     """A timed block has as many steps as fill about this long."""
-    train_blocks: int = 5
+    train_blocks: int = 20
     evaluate_passes: int = 5
     learn: bool = True
     """Whether to train by the recipe and take the curve and the final metric."""

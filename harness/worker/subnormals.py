@@ -1,7 +1,7 @@
 """Subnormal numbers (below 1.2e-38 in float32), on which a processor is many times slower.
 
-Adam's first moments reach them after some 700 steps without a gradient. XLA and TensorFlow flush them to zero
-in their own threads, PyTorch and MXNet do not: left alone, the frameworks would be timed at different work.
+Adam's first moments reach them after some 700 steps without a gradient. Some frameworks flush them to zero in
+their own threads and others do not: left alone, they would be timed at different work.
 """
 
 from __future__ import annotations
