@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from harness.spec.codec import member
+from harness.spec.codec import later, member
+from harness.spec.initializers import Initializer
 from harness.spec.layers.base import Layer, Parameter, Pass, Shape, check_axes, check_positive, check_rate
 from harness.spec.tape import Array, mean, sqrt
 
@@ -27,6 +28,8 @@ class BatchNorm(Layer):
     epsilon: float = 1e-5
     momentum: float = 0.9
     running_variance: Literal["biased", "unbiased"] = "biased"
+    initializer: Initializer = later("ones")
+    """Of the scale."""
 
     def __post_init__(self) -> None:
         check_positive(epsilon=self.epsilon)
@@ -41,7 +44,7 @@ class BatchNorm(Layer):
         """`scale`, `shift` and the state `running_mean`, `running_variance`, each (channels,)."""
         shape = (inputs[0][-1],)
         return {
-            "scale": Parameter(shape, "ones"),
+            "scale": Parameter(shape, self.initializer),
             "shift": Parameter(shape, "zeros"),
             "running_mean": Parameter(shape, "zeros", trainable=False),
             "running_variance": Parameter(shape, "ones", trainable=False),
