@@ -40,6 +40,7 @@ from harness.spec.penalties import L1, L2, Penalty
 from harness.spec.program import Call, Program, Term, Update
 from harness.spec.schedules import Cosine, StepDecay
 from harness.worker.job import write_json
+from tests.sequence_ground import SEQUENCES, TOKENS
 
 SHAPE = (8, 8, 1)
 CLASSES = 10
@@ -255,16 +256,27 @@ PROGRAMS = {
     "autoencoder": autoencoder(),
     **VISION,
     **SMALL,
+    **SEQUENCES,
 }
 
 
+HIGHEST = {"y": 3, "labels": CLASSES, "classes": 3, "target": TOKENS, "next": TOKENS}
+"""Of arrays of integers: what they stay below."""
+
+
 def arrays(program: Program) -> dict[str, np.ndarray]:
-    """Random images with a class to be seen in them."""
+    """Random numbers; tokens, classes, and lengths with the weights of as many positions."""
     random = np.random.Generator(np.random.PCG64(7))
     found: dict[str, np.ndarray] = {}
+    inputs = {name: given for model in program.models.values() for name, given in model.inputs.items()}
     for name, shape in program.arrays.items():
-        if name in ("y", "labels", "classes"):
-            high = 3 if name == "classes" else CLASSES
+        if name == "lengths":
+            found[name] = random.integers(1, program.arrays["x"][0] + 1, EXAMPLES).astype(np.int32)
+        elif name == "weights":
+            real = np.arange(*shape) < random.integers(1, shape[0] + 1, (EXAMPLES, 1))
+            found[name] = real.astype(np.float32)
+        elif name in HIGHEST or (name in inputs and inputs[name].dtype == "int"):
+            high = HIGHEST.get(name, TOKENS)
             found[name] = random.integers(0, high, (EXAMPLES, *shape)).astype(np.int32)
         else:
             found[name] = random.random((EXAMPLES, *shape)).astype(np.float32)

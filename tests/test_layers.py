@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from harness.spec import codec
 from harness.spec.codec import SpecError
-from harness.spec.initializers import draw
 from harness.spec.layers import (
     GELU,
     Add,
@@ -42,80 +40,8 @@ from harness.spec.layers import (
     Upsample2D,
 )
 from harness.spec.tape import Array, gradients, total
-from tests.differences import Values, anywhere, check_gradients, generator
-
-BATCH = 3
-
-CASES: dict[str, list[tuple[Layer, tuple[Shape, ...]]]] = {
-    "dense": [(Dense(4), ((5,),)), (Dense(2, bias=False), ((3,),))],
-    "flatten": [(Flatten(), ((2, 3, 2),)), (Flatten(), ((4,),))],
-    "conv2d": [
-        (Conv2D(2, (3, 2)), ((5, 4, 3),)),
-        (Conv2D(2, (3, 3), (2, 2), "same"), ((6, 5, 2),)),
-        (Conv2D(2, (2, 3), (1, 2), ((1, 0), (2, 3)), bias=False), ((4, 4, 1),)),
-    ],
-    "max_pool2d": [(MaxPool2D(), ((4, 6, 2),)), (MaxPool2D((3, 2), (2, 2), "same"), ((6, 5, 2),))],
-    "avg_pool2d": [(AvgPool2D(), ((5, 4, 2),)), (AvgPool2D((3, 3), (2, 2), ((1, 1), (2, 0))), ((6, 5, 2),))],
-    "batch_norm": [(BatchNorm(), ((5,),)), (BatchNorm(1e-3, 0.7, "unbiased"), ((3, 2, 4),))],
-    "dropout": [(Dropout(0.4), ((6,),)), (Dropout(0.0), ((2, 3),))],
-    "relu": [(ReLU(), ((4, 3),))],
-    "sigmoid": [(Sigmoid(), ((5,),))],
-    "tanh": [(Tanh(), ((5,),))],
-    "softmax": [(Softmax(), ((2, 5),))],
-    "leaky_relu": [(LeakyReLU(), ((4, 3),)), (LeakyReLU(0.0), ((2,),))],
-    "gelu": [(GELU(), ((5,),)), (GELU("tanh"), ((2, 3),))],
-    "layer_norm": [(LayerNorm(), ((5,),)), (LayerNorm(1e-3), ((3, 2, 4),))],
-    "global_avg_pool2d": [(GlobalAvgPool2D(), ((3, 4, 2),))],
-    "depthwise_conv2d": [
-        (DepthwiseConv2D((3, 2)), ((5, 4, 3),)),
-        (DepthwiseConv2D((3, 3), (2, 2), "same", 2), ((6, 5, 2),)),
-        (DepthwiseConv2D((2, 3), (1, 2), ((1, 0), (2, 3)), bias=False), ((4, 4, 1),)),
-    ],
-    "conv2d_transpose": [
-        (Conv2DTranspose(2, (3, 2)), ((3, 4, 3),)),
-        (Conv2DTranspose(3, (3, 3), (2, 2), "same"), ((3, 2, 2),)),
-        (Conv2DTranspose(2, (2, 3), (3, 1), bias=False), ((2, 4, 1),)),
-    ],
-    "upsample2d": [(Upsample2D(), ((3, 2, 2),)), (Upsample2D((1, 3)), ((2, 2, 1),))],
-    "add": [(Add(), ((3, 2), (3, 2))), (Add(), ((4,), (4,), (4,)))],
-    "concatenate": [(Concatenate(), ((3, 2), (3, 1))), (Concatenate(), ((2,), (1,), (3,)))],
-    "reshape": [(Reshape((3, 4)), ((2, 6),)), (Reshape((4,)), ((2, 2, 1),))],
-}
-
-EACH = [
-    pytest.param(layer, shapes, id=f"{name}{number}")
-    for name, cases in CASES.items()
-    for number, (layer, shapes) in enumerate(cases)
-]
-
-
-@dataclass(frozen=True)
-class Example:
-    """A layer on random inputs with random parameters."""
-
-    layer: Layer
-    inputs: list[Values]
-    parameters: dict[str, Values]
-
-    def run(self, training: bool, random: np.random.Generator | None = None) -> tuple[Values, Pass]:
-        this = Pass(training, random)
-        arrays = {name: Array(value) for name, value in self.parameters.items()}
-        return self.layer.apply(this, arrays, *map(Array, self.inputs)).value, this
-
-
-def example(layer: Layer, *shapes: Shape, dtype: Any = np.float64, seed: int = 0) -> Example:
-    initial = {
-        name: draw(name, p.shape, p.initializer, p.fan_in, p.fan_out, seed)
-        for name, p in layer.parameters(*shapes).items()
-    }
-    inputs = [generator(seed + 1).normal(size=(BATCH, *shape)).astype(dtype) for shape in shapes]
-    parameters = {name: value.astype(dtype) for name, value in anywhere(initial, seed).items()}
-    return Example(layer, inputs, parameters)
-
-
-def values(layer: Layer, x: Any, training: bool = False, **parameters: Any) -> Values:
-    arrays = {name: Array(np.asarray(value, float)) for name, value in parameters.items()}
-    return layer.apply(Pass(training, generator(0)), arrays, Array(np.asarray(x, float))).value
+from tests.differences import Values, check_gradients, generator
+from tests.layer_cases import BATCH, CASES, EACH, example, joined, values, whole
 
 
 def test_every_layer_has_a_case() -> None:
@@ -131,7 +57,10 @@ def test_output_and_state_have_the_shapes_and_dtype_that_were_promised(
     layer: Layer, shapes: tuple[Shape, ...], training: bool, dtype: Any
 ) -> None:
     output, this = example(layer, *shapes, dtype=dtype).run(training, generator(2))
-    assert output.shape == (BATCH, *layer.output_shape(*shapes))
+    promised = [layer.output_shape(*shapes), *layer.further_shapes(*shapes)]
+    assert len(promised) == 1 + len(layer.further)
+    size = sum(math.prod(shape) for shape in promised)
+    assert output.shape == ((BATCH, size) if layer.further else (BATCH, *promised[0]))
     assert output.dtype == dtype
     states = {name: p for name, p in layer.parameters(*shapes).items() if not p.trainable}
     assert set(this.state) == (set(states) if training else set())
@@ -146,12 +75,16 @@ def test_gradients_in_training_are_those_of_central_differences(
     given = example(layer, *shapes)
     trainable = [name for name, p in layer.parameters(*shapes).items() if p.trainable]
     state = {name: Array(value) for name, value in given.parameters.items() if name not in trainable}
+    counts = whole(layer, shapes)
 
     def function(*arguments: Array) -> Array:
         own = dict(zip(trainable, arguments, strict=False))
-        return layer.apply(Pass(True, generator(3)), {**state, **own}, *arguments[len(trainable) :])
+        real = iter(arguments[len(trainable) :])
+        inputs = [Array(x) if place in counts else next(real) for place, x in enumerate(given.inputs)]
+        return joined(layer, layer.apply(Pass(True, generator(3)), {**state, **own}, *inputs))
 
-    check_gradients(function, *[given.parameters[name] for name in trainable], *given.inputs)
+    real = [x for place, x in enumerate(given.inputs) if place not in counts]
+    check_gradients(function, *[given.parameters[name] for name in trainable], *real)
 
 
 @pytest.mark.parametrize(("layer", "shapes"), EACH)
@@ -178,14 +111,15 @@ def test_parameters_have_canonical_shapes(layer: Layer, shape: Shape, expected: 
     assert {name: p.shape for name, p in layer.parameters(shape).items()} == expected
 
 
-def test_only_kernels_are_penalized_and_only_running_statistics_are_state() -> None:
+def test_only_kernels_and_tables_are_penalized_and_only_running_statistics_are_state() -> None:
     tensors = {
         name: parameter
         for cases in CASES.values()
         for layer, shapes in cases
         for name, parameter in layer.parameters(*shapes).items()
     }
-    assert {name for name, p in tensors.items() if p.penalized} == {"kernel"}
+    penalized = {name for name, p in tensors.items() if p.penalized}
+    assert penalized == {name for name in tensors if name.endswith("kernel") or name == "table"}
     assert {name for name, p in tensors.items() if not p.trainable} == {"running_mean", "running_variance"}
 
 

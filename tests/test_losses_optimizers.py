@@ -11,7 +11,8 @@ import pytest
 
 from harness.spec import codec
 from harness.spec.codec import SpecError
-from harness.spec.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, Yolo
+from harness.spec.layers import Parameter
+from harness.spec.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, Sharpe, Yolo
 from harness.spec.optimizers import SGD, Adam, Optimizer, RMSProp
 from harness.spec.penalties import L1, L2, Penalty
 from harness.spec.schedules import Cosine, Schedule, StepDecay, rate_at
@@ -36,6 +37,7 @@ def test_every_loss_penalty_and_optimizer_is_tested_here() -> None:
         "cross_entropy",
         "binary_cross_entropy",
         "mean_squared_error",
+        "sharpe",
         "yolo",
     }
     assert set(codec.members(Penalty)) == {"l1", "l2"}
@@ -54,6 +56,27 @@ def test_cross_entropy_gradient_is_softmax_less_one_hot() -> None:
     (found,) = gradients(CrossEntropy("sum").apply(logits, Array(LABELS)), [logits])
     softmax = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
     assert np.allclose(found, softmax - np.eye(3)[LABELS], atol=1e-15)
+
+
+def test_weights_say_which_positions_of_the_batch_count() -> None:
+    logits = generator(2).normal(size=(2, 3, 4))
+    labels, weights = np.array([[0, 1, 2], [3, 0, 1]]), np.array([[1.0, 1, 0], [0.5, 0, 0]])
+    flat = zip(logits.reshape(6, 1, 4), labels.reshape(6, 1), strict=True)
+    each = [loss(CrossEntropy(), row, label) for row, label in flat]
+    counted = each[0] + each[1] + 0.5 * each[3]
+    assert loss(CrossEntropy(), logits, labels, weights) == pytest.approx(counted / 2.5, rel=1e-14)
+    assert loss(CrossEntropy("sum"), logits, labels, weights) == pytest.approx(counted, rel=1e-14)
+    check_gradients(lambda a: CrossEntropy().apply(a, Array(labels), Array(weights)), logits)
+
+
+def test_the_sharpe_ratio_is_the_mean_over_the_spread_of_a_batch() -> None:
+    holdings, returns = generator(3).random((5, 3)), generator(4).normal(size=(5, 3))
+    earned = [sum(h * r for h, r in zip(*rows, strict=True)) for rows in zip(holdings, returns, strict=True)]
+    centre = sum(earned) / 5
+    variance = sum((each - centre) ** 2 for each in earned) / 5
+    expected = -centre / math.sqrt(variance + 0.1)
+    assert loss(Sharpe(0.1), holdings, returns) == pytest.approx(expected, rel=1e-13)
+    check_gradients(lambda a: Sharpe().apply(a, Array(returns)), holdings)
 
 
 def test_cross_entropy_is_finite_for_a_confident_mistake() -> None:
@@ -177,6 +200,15 @@ def test_adam_adds_epsilon_after_the_bias_correction() -> None:
 def test_weight_decay_is_decoupled_and_scaled_by_the_rate() -> None:
     plain, decayed = run(Adam(0.01))[0], run(Adam(0.01, weight_decay=0.1))[0]
     assert np.allclose(decayed - plain, -0.01 * 0.1 * START, rtol=1e-12)
+
+
+def test_decay_of_kernels_leaves_biases_and_scales_alone() -> None:
+    rule = Adam(0.1, weight_decay=0.5, decays="kernels")
+    kernel, bias = Parameter((1,), "zeros", penalized=True), Parameter((1,), "zeros")
+    assert rule.of(kernel) == rule
+    assert rule.of(bias) == Adam(0.1, decays="kernels")
+    assert Adam(0.1, weight_decay=0.5).of(bias) == Adam(0.1, weight_decay=0.5)
+    assert SGD(0.1).of(bias) == SGD(0.1)
 
 
 def test_optimizers_leave_their_arguments_as_they_were() -> None:
@@ -319,6 +351,10 @@ def test_losses_of_other_shapes_are_refused() -> None:
         (Yolo(2), ((4, 4, 13), (4, 4, 2, 5), (4, 4, 2))),
         (Yolo(2), ((4, 4, 16), (4, 4, 1, 5), (4, 4, 1))),
         (CrossEntropy(), ((4, 3), (3,))),
+        (CrossEntropy(), ((4, 3), (4,), (3,))),
+        (CrossEntropy(), ((4, 3), (4,), (4,), (4,))),
+        (Sharpe(), ((4,), (3,))),
+        (Sharpe(), ((4, 2), (4, 2))),
     ):
         with pytest.raises(SpecError, match="needs"):
             given.check(*shapes)

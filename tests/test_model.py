@@ -263,7 +263,7 @@ MISFITS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"terms": (Term(CrossEntropy(), ("output",)),)},
-        "updates[0].terms[0].inputs: cross_entropy takes 2, got 1",
+        "updates[0].terms[0].loss: cross_entropy needs",
     ),
     ({"terms": ()}, "updates[0].terms: needs at least one term"),
     ({"moves": ("mode",)}, "updates[0].moves: unknown name 'mode'. Did you mean 'model'?"),

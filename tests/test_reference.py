@@ -295,3 +295,15 @@ def test_clipping_scales_the_whole_gradient_to_its_norm() -> None:
         for name, gradient in found.items():
             step = initial[name] - reference.tensors[name]
             assert np.allclose(step, gradient * min(1.0, 0.25 / norm), rtol=1e-10)
+
+
+def test_decay_that_is_for_kernels_alone_moves_no_bias() -> None:
+    for decays, share in (("all", 0.95), ("kernels", 1.0)):
+        # So large an epsilon leaves nothing of the step but the decay.
+        program = classifier(optimizer=Adam(0.1, epsilon=1e12, weight_decay=0.5, decays=decays))
+        weights = anywhere(program.initial(0))
+        reference = Reference(program, weights)
+        reference.train([examples()])
+        for name, expected in (("kernel", 0.95), ("bias", share)):
+            before, after = weights[f"model/dense1/{name}"], reference.tensors[f"model/dense1/{name}"]
+            assert np.allclose(after, expected * before, rtol=1e-9)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from harness.spec.codec import SpecError, family, later, member
 from harness.spec.layers.base import Shape, check_positive, check_rate
-from harness.spec.tape import Array, log_softmax, mean, pick, reshape, softplus, tanh, total
+from harness.spec.tape import Array, log_softmax, mean, pick, reshape, softplus, sqrt, tanh, total
 
 Reduction = Literal["mean", "sum"]
 """Over the examples of the batch: their mean, or their sum."""
@@ -41,28 +41,36 @@ class CrossEntropy(Loss):
 
     With `label_smoothing` s the label's share is 1 - s, and s is spread over all classes alike
     (Szegedy et al. 2016).
+
+    A third input of weights (batch, *shape), not negative, says how much each position counts: 1 where there
+    is a token and 0 where there is padding. The loss is then the sum of weight times cross-entropy over all
+    positions of the batch, for the `mean` divided by the sum of the weights, which must not be zero.
     """
 
     reduction: Reduction = "mean"
     label_smoothing: float = later(0.0)
+    arity: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         check_rate(label_smoothing=self.label_smoothing)
 
     def check(self, *inputs: Shape) -> None:
-        """Logits (*shape, classes) and labels (*shape)."""
-        logits, labels = inputs
-        if not logits or logits[:-1] != labels:
-            wanted = "logits (*shape, classes) and integer labels (*shape)"
-            raise SpecError(f"cross_entropy needs {wanted}, got {logits} and {labels}")
+        """Logits (*shape, classes), labels (*shape) and perhaps weights (*shape)."""
+        logits, *others = inputs
+        if len(others) not in (1, 2) or not logits or any(shape != logits[:-1] for shape in others):
+            wanted = "logits (*shape, classes), integer labels (*shape) and perhaps weights (*shape)"
+            raise SpecError(f"cross_entropy needs {wanted}, got {' and '.join(map(str, inputs))}")
 
     def apply(self, *inputs: Array) -> Array:
         """Negative log-likelihood of the labels."""
-        logits, labels = inputs
+        logits, labels, *weights = inputs
         scores = log_softmax(logits)
         found = -pick(scores, labels.value)
         if self.label_smoothing:
             found = found * (1 - self.label_smoothing) - mean(scores, -1) * self.label_smoothing
+        if weights:
+            counted = total(found * weights[0])
+            return counted / total(weights[0]) if self.reduction == "mean" else counted
         return _reduce(_per_example(found), self.reduction)
 
 
@@ -110,6 +118,33 @@ class MeanSquaredError(Loss):
         difference = inputs[0] - inputs[1]
         squares = difference * difference
         return _reduce(_per_example(squares), self.reduction)
+
+
+@member("sharpe")
+@dataclass(frozen=True)
+class Sharpe(Loss):
+    """Minus the Sharpe ratio of a batch (Moody and Saffell 2001): minus the mean of the batch's returns over
+    sqrt(their biased variance + epsilon). An example's return is the sum over assets of holding times the
+    asset's return, both (assets,).
+    """
+
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_positive(epsilon=self.epsilon)
+
+    def check(self, *inputs: Shape) -> None:
+        """Two vectors of one length."""
+        holdings, returns = inputs
+        if len(holdings) != 1 or holdings != returns:
+            raise SpecError(f"sharpe needs holdings and returns (assets,), got {holdings} and {returns}")
+
+    def apply(self, *inputs: Array) -> Array:
+        """Over the whole batch."""
+        earned = total(inputs[0] * inputs[1], 1)
+        centre = mean(earned)
+        apart = earned - centre
+        return -centre / sqrt(mean(apart * apart) + self.epsilon)
 
 
 @member("yolo")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from harness.spec.codec import SpecError, family, member
-from harness.spec.layers.base import check_positive, check_rate
+from harness.spec.codec import SpecError, family, later, member
+from harness.spec.layers.base import Parameter, check_positive, check_rate
 from harness.spec.schedules import LearningRate, check_learning_rate, rate_at
 
 Slots = dict[str, np.ndarray]
@@ -18,6 +19,10 @@ Slots = dict[str, np.ndarray]
 @dataclass(frozen=True)
 class Optimizer:
     """A rule of update. Plain gradient descent is SGD with a batch that is the whole training set."""
+
+    def of(self, parameter: Parameter) -> Optimizer:
+        """The rule as it is for one tensor."""
+        return self
 
     def slots(self, parameter: np.ndarray) -> Slots:
         """The memory kept for one parameter before the first step."""
@@ -65,7 +70,8 @@ class Adam(Optimizer):
     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
     p = p - learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon).
     `weight_decay` is decoupled (Loshchilov and Hutter 2019): first p = p - learning_rate * weight_decay * p,
-    for every parameter.
+    for the parameters that `decays` names: "all", or the "kernels", which are the tensors that penalties act
+    on too: kernels and tables, not biases, scales and shifts.
     """
 
     learning_rate: LearningRate = 1e-3
@@ -73,6 +79,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    decays: Literal["all", "kernels"] = later("all")
 
     def __post_init__(self) -> None:
         check_learning_rate(self.learning_rate)
@@ -80,6 +87,11 @@ class Adam(Optimizer):
         check_rate(beta1=self.beta1, beta2=self.beta2)
         if not self.weight_decay >= 0:
             raise SpecError(f"must not be negative, got {self.weight_decay}", ("weight_decay",))
+
+    def of(self, parameter: Parameter) -> Adam:
+        """Without decay where this tensor has none."""
+        decayed = self.decays == "all" or parameter.penalized
+        return self if decayed else replace(self, weight_decay=0.0)
 
     def slots(self, parameter: np.ndarray) -> Slots:
         """`first` and `second` moment."""

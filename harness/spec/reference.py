@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.spec.layers.base import Pass
-from harness.spec.model import Node, grouped
+from harness.spec.model import Node
 from harness.spec.program import Call, Program, Update, run_calls
 from harness.spec.tape import Array, gradients
 
@@ -78,8 +78,10 @@ class Reference:
             norm = float(np.sqrt(sum(np.sum(np.square(gradient)) for gradient in found.values())))
             scale = update.clip_norm / max(norm, update.clip_norm)
             found = {name: gradient * scale for name, gradient in found.items()}
+        parameters = self.program.parameters()
         for name, gradient in found.items():
-            new, slots[name] = update.optimizer.step(self.tensors[name], gradient, slots[name], self.count)
+            rule = update.optimizer.of(parameters[name])
+            new, slots[name] = rule.step(self.tensors[name], gradient, slots[name], self.count)
             moved[name] = new.astype(self.dtype)
         self.tensors = {**self.tensors, **state, **moved}
         return loss
@@ -102,18 +104,20 @@ class Reference:
     def _run(
         self, calls: tuple[Call, ...], batch: Batch, arrays: Mapping[str, Array], training: bool
     ) -> tuple[dict[str, Array], Tensors]:
-        owners = grouped(arrays)
+        current = dict(arrays)
+        homes = {name: model.homes() for name, model in self.program.models.items()}
         state: Tensors = {}
 
         def call_model(name: str, *inputs: Array) -> tuple[Array, ...]:
-            def apply(node: Node, *values: Array) -> Array:
+            def apply(node: Node, *values: Array) -> Array | tuple[Array, ...]:
                 this = Pass(training, self.random)
-                owner = f"{name}/{node.name}"
-                output = node.layer.apply(this, owners.get(owner, {}), *values)
+                full = {tensor: f"{name}/{home}" for tensor, home in homes[name][node.name].items()}
+                tensors = {tensor: current[home] for tensor, home in full.items()}
+                output = node.layer.apply(this, tensors, *values)
                 for tensor, new in this.state.items():
                     # A model that is called twice goes on from the state that its first call left.
-                    state[f"{owner}/{tensor}"] = new.astype(self.dtype)
-                    owners[owner][tensor] = Array(state[f"{owner}/{tensor}"])
+                    state[full[tensor]] = new.astype(self.dtype)
+                    current[full[tensor]] = Array(state[full[tensor]])
                 return output
 
             return self.program.models[name].evaluate(inputs, apply)

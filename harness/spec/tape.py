@@ -175,6 +175,11 @@ def tanh(a: Array) -> Array:
     return Array(value, [(a, lambda g: g * (1 - value * value))])
 
 
+def sigmoid(a: Array) -> Array:
+    """1 / (1 + exp(-a)), as (1 + tanh(a / 2)) / 2: the same function, which never overflows."""
+    return (tanh(a * 0.5) + 1.0) * 0.5
+
+
 def erf(a: Array) -> Array:
     """The error function, elementwise."""
     value = _erf(a.value).astype(a.dtype)

@@ -40,8 +40,8 @@ class Sigmoid(_Activation):
     """1 / (1 + exp(-x))."""
 
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
-        """(1 + tanh(x / 2)) / 2: the same function, which never overflows."""
-        return (tape.tanh(inputs[0] * 0.5) + 1.0) * 0.5
+        """1 / (1 + exp(-x))."""
+        return tape.sigmoid(inputs[0])
 
 
 @member("tanh")

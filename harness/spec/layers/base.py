@@ -48,10 +48,16 @@ class Layer:
 
     arity: ClassVar[int | None] = 1
     """How many inputs it takes. None: `output_shape` decides."""
+    further: ClassVar[tuple[str, ...]] = ()
+    """What it gives beside its output, by name: a recurrent layer's last `hidden` state."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """The shape of the output for these input shapes. Raises SpecError where they do not fit."""
         raise NotImplementedError
+
+    def further_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """The shapes of `further`, in its order."""
+        return ()
 
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
         """The layer's tensors by name."""
@@ -61,8 +67,10 @@ class Layer:
         """Floating-point operations of the forward pass for one example; a multiply-add counts two."""
         return 0
 
-    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
-        """The meaning: the output (batch, *shape) for inputs of shape (batch, *shape)."""
+    def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array | tuple[Array, ...]:
+        """The meaning: the output (batch, *shape) for inputs of shape (batch, *shape). Where there is more
+        (`further`), a tuple with the output first.
+        """
         raise NotImplementedError
 
     def without_randomness(self) -> Layer:
@@ -87,6 +95,12 @@ def check_positive(**fields: float) -> None:
     for name, value in fields.items():
         if not value > 0:
             raise codec.SpecError(f"must be positive, got {value}", (name,))
+
+
+def check_inputs(inputs: tuple[Shape, ...], *names: str) -> None:
+    """Raise SpecError unless there are as many inputs as `names`, which say what each is."""
+    if len(inputs) != len(names):
+        raise codec.SpecError(f"takes {len(names)} inputs ({', '.join(names)}), got {len(inputs)}")
 
 
 def check_rate(**fields: float) -> None:

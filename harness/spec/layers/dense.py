@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.spec.codec import member
+from harness.spec.codec import SpecError, member
 from harness.spec.initializers import Initializer
-from harness.spec.layers.base import Layer, Parameter, Pass, Shape, check_positive, check_rank
+from harness.spec.layers.base import Layer, Parameter, Pass, Shape, check_positive
 from harness.spec.tape import Array, reshape
 
 
 @member("dense")
 @dataclass(frozen=True)
 class Dense(Layer):
-    """y = x W + b: (features,) to (units,). Kernel W is (features, units), bias b is (units,)."""
+    """y = x W + b: (features,) to (units,), or (time, features) to (time, units), each step alike. Kernel W
+    is (features, units), bias b is (units,).
+    """
 
     units: int
     bias: bool = True
@@ -25,23 +27,25 @@ class Dense(Layer):
         check_positive(units=self.units)
 
     def output_shape(self, *inputs: Shape) -> Shape:
-        """(units,)."""
+        """(units,) or (time, units)."""
         (shape,) = inputs
-        check_rank(shape, 1, "a vector (put a flatten layer before it)")
-        return (self.units,)
+        if len(shape) not in (1, 2):
+            wanted = "a vector or a sequence of vectors (put a flatten layer before it)"
+            raise SpecError(f"needs {wanted}, got an example of shape {shape}")
+        return (*shape[:-1], self.units)
 
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
         """`kernel` (features, units) and, with `bias`, `bias` (units,)."""
-        ((features,),) = inputs
+        features = inputs[0][-1]
         kernel = Parameter((features, self.units), self.initializer, features, self.units, penalized=True)
         if not self.bias:
             return {"kernel": kernel}
         return {"kernel": kernel, "bias": Parameter((self.units,), "zeros")}
 
     def flops(self, *inputs: Shape) -> int:
-        """Two for each weight, one for each bias."""
-        ((features,),) = inputs
-        return 2 * features * self.units + self.units * self.bias
+        """Two for each weight, one for each bias, at each step."""
+        steps, features = math.prod(inputs[0][:-1]), inputs[0][-1]
+        return steps * (2 * features * self.units + self.units * self.bias)
 
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
         """x W + b."""

@@ -1,0 +1,180 @@
+"""Programs with every word of sequences in them, small enough for a compiler to be done with soon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.spec.layers import (
+    GELU,
+    GRU,
+    LSTM,
+    RNN,
+    Add,
+    BatchNorm,
+    Concatenate,
+    Conv1D,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAvgPool1D,
+    LayerNorm,
+    MaxPool1D,
+    MultiHeadAttention,
+    Positions,
+    ReLU,
+    Select,
+    Shape,
+    Softmax,
+    Tanh,
+    Unembedding,
+)
+from harness.spec.losses import CrossEntropy, MeanSquaredError, Sharpe
+from harness.spec.model import Model, Network
+from harness.spec.optimizers import SGD, Adam
+from harness.spec.program import Call, Program, Term, Update
+from harness.spec.schedules import Cosine
+
+TIME, TARGET, FEATURES, TOKENS, WIDTH = 6, 5, 3, 11, 8
+EPSILON = 1e-4
+"""Adam's, large enough to be seen."""
+
+
+def trained(model: Model, arrays: dict[str, Shape], loss: Any, *targets: str, **update: Any) -> Program:
+    """A model on the arrays that its inputs are called after."""
+    call = Call("output", "model", tuple(model.inputs))
+    given: dict[str, Any] = {"optimizer": SGD(0.1, momentum=0.9), **update}
+    move = Update("train", (call,), (Term(loss, ("output", *targets)),), ("model",), **given)
+    given_shapes = {name: tuple(one.shape) for name, one in model.inputs.items()}
+    return Program({**given_shapes, **arrays}, {"model": model}, (move,), (call,), ("output",))
+
+
+def series() -> Program:
+    """Each recurrent layer with one bias, stacked, from zeros and over whole sequences; the last states."""
+    net = Network((TIME, FEATURES))
+    rnn = net.add(RNN(WIDTH), "x")
+    lstm = net.add(LSTM(WIDTH), rnn)
+    gru = net.add(GRU(WIDTH), net.add(LayerNorm(), lstm))
+    relu = net.add(RNN(WIDTH, activation="relu"), gru)
+    last = net.add(Concatenate(), net.add(Select(-1), relu), f"{lstm}.cell", f"{rnn}.hidden")
+    model = net.model(net.add(Dense(1), last))
+    return trained(model, {"value": (1,)}, MeanSquaredError(), "value")
+
+
+def tagger() -> Program:
+    """Each of them with two biases in both directions, over sequences that differ in length; an embedding."""
+    net = Network((TIME,), "int")
+    lengths = net.input("lengths")
+    words = net.add(Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), "x")
+    both: dict[str, Any] = {"bidirectional": True, "biases": "two", "lengths": True}
+    lstm = net.add(LSTM(4, **both), words, lengths)
+    gru = net.add(GRU(4, **both), lstm, lengths)
+    rnn = net.add(RNN(4, **both), gru, lengths)
+    pooled = net.add(GlobalAvgPool1D(lengths=True), rnn, lengths)
+    joined = net.add(Concatenate(), pooled, f"{lstm}.hidden", f"{lstm}.cell", f"{gru}.hidden")
+    model = net.model(net.chain(joined, Dropout(0.3), Dense(3)))
+    return trained(model, {"y": ()}, CrossEntropy(), "y", optimizer=Adam(1e-2, epsilon=EPSILON))
+
+
+def answers() -> Program:
+    """A decoder of each kind that begins with an encoder's states and attends to its outputs; the paper's
+    GRU, which resets before the product.
+    """
+    net = Network((TIME,), "int")
+    lengths, target = net.input("lengths"), net.input("target", (TARGET,))
+    words = net.add(Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), "x")
+    encoder = net.add(LSTM(WIDTH, lengths=True), words, lengths)
+    table = net.add(Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), target)
+    lstm = net.add(LSTM(WIDTH, initial=True), table, f"{encoder}.hidden", f"{encoder}.cell")
+    gru = net.add(GRU(WIDTH, initial=True, reset="before"), lstm, f"{encoder}.hidden")
+    rnn = net.add(RNN(WIDTH, initial=True), gru, f"{encoder}.cell")
+    context = net.add(MultiHeadAttention(1, memory=True, lengths=True), rnn, encoder, lengths)
+    mixed = net.chain(net.add(Concatenate(), rnn, context), Dense(WIDTH), Tanh(), Dense(TOKENS))
+    model = net.model(mixed)
+    return trained(model, {"next": (TARGET,), "weights": (TARGET,)}, CrossEntropy(), "next", "weights")
+
+
+def _block(net: Network, last: str, norm_first: bool, *others: str, **attention: Any) -> str:
+    """A Transformer's block: attention and two dense layers, each added to what it is given."""
+    layers = (MultiHeadAttention(2, **attention), Dense(2 * WIDTH))
+    given = net.add(LayerNorm(), last) if norm_first else last
+    last = net.add(Add(), last, net.add(layers[0], given, *others))
+    last = last if norm_first else net.add(LayerNorm(), last)
+    given = net.add(LayerNorm(), last) if norm_first else last
+    last = net.add(Add(), last, net.chain(given, layers[1], GELU(), Dense(WIDTH)))
+    return last if norm_first else net.add(LayerNorm(), last)
+
+
+def decoder() -> Program:
+    """A GPT: learned positions, pre-norm, causal, tied table; AdamW that decays kernels, warm-up, clipping."""
+    net = Network((TIME,), "int")
+    table = net.add(Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), "x")
+    last = net.add(Positions(most=TIME + 2), table)
+    last = net.add(LayerNorm(), _block(net, last, True, causal=True, bias=False))
+    model = net.model(net.add(Unembedding(TOKENS), last, shares=table))
+    return trained(
+        model,
+        {"next": (TIME,), "weights": (TIME,)},
+        CrossEntropy(),
+        "next",
+        "weights",
+        optimizer=Adam(Cosine(1e-2, 12, warmup=3), epsilon=EPSILON, weight_decay=0.1, decays="kernels"),
+        clip_norm=1.0,
+    )
+
+
+def encoder() -> Program:
+    """A BERT: post-norm, padding and causal masks together, the first step's output."""
+    net = Network((TIME,), "int")
+    lengths = net.input("lengths")
+    last = net.chain(
+        "x", Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), Positions(), LayerNorm(1e-6)
+    )
+    last = _block(net, last, False, lengths, lengths=True)
+    last = _block(net, last, False, lengths, lengths=True, causal=True)
+    model = net.model(net.chain(last, Select(0), Dense(WIDTH), Tanh(), Dense(3)))
+    return trained(model, {"y": ()}, CrossEntropy(), "y")
+
+
+def translator() -> Program:
+    """The Transformer: one table for both sides and the output, scaled; waves for positions; smoothed labels."""
+    net = Network((TIME,), "int")
+    lengths, target = net.input("lengths"), net.input("target", (TARGET,))
+    table = net.add(Embedding(TOKENS, WIDTH, scaled=True, initializer="lecun_normal"), "x")
+    source = _block(net, net.add(Positions("sinusoidal"), table), False, lengths, lengths=True)
+    words = net.add(Embedding(TOKENS, WIDTH, scaled=True), target, shares=table)
+    past = _block(net, net.add(Positions("sinusoidal"), words), False, causal=True)
+    across = _block(net, past, False, source, lengths, memory=True, lengths=True)
+    model = net.model(net.add(Unembedding(TOKENS), across, shares=table))
+    arrays: dict[str, Shape] = {"next": (TARGET,), "weights": (TARGET,)}
+    return trained(model, arrays, CrossEntropy(label_smoothing=0.1), "next", "weights", optimizer=SGD(0.1))
+
+
+def tones() -> Program:
+    """Convolutions and pooling along time, normalized over batch and time."""
+    net = Network((12, FEATURES))
+    last = net.chain("x", Conv1D(6, 3, padding="same"), BatchNorm(), ReLU(), MaxPool1D())
+    last = net.chain(last, Conv1D(6, 3, padding="causal", bias=False), Tanh(), MaxPool1D(3, 1))
+    joined = net.add(Concatenate(), net.add(GlobalAvgPool1D(), last), net.add(Flatten(), last))
+    last = net.chain(last, Conv1D(4, 2, 2), ReLU(), Flatten())
+    model = net.model(net.add(Dense(3), net.add(Concatenate(), joined, last)))
+    return trained(model, {"y": ()}, CrossEntropy(), "y")
+
+
+def portfolio() -> Program:
+    """Shares of a portfolio from past returns, for the best Sharpe ratio."""
+    net = Network((TIME, FEATURES))
+    model = net.model(net.chain("x", Flatten(), Dense(WIDTH), Tanh(), Dense(FEATURES), Softmax()))
+    return trained(model, {"returns": (FEATURES,)}, Sharpe(1e-4), "returns", optimizer=Adam(epsilon=EPSILON))
+
+
+SEQUENCES = {
+    "series": series(),
+    "tagger": tagger(),
+    "answers": answers(),
+    "decoder": decoder(),
+    "encoder": encoder(),
+    "translator": translator(),
+    "tones": tones(),
+    "portfolio": portfolio(),
+}
