@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.spec.generation import Generation
 from harness.spec.layers import (
     GELU,
     GRU,
@@ -41,12 +42,13 @@ EPSILON = 1e-4
 
 
 def trained(model: Model, arrays: dict[str, Shape], loss: Any, *targets: str, **update: Any) -> Program:
-    """A model on the arrays that its inputs are called after."""
+    """A model on arrays called as its inputs are; `generates` names the one of generated tokens."""
     call = Call("output", "model", tuple(model.inputs))
+    generation = Generation("model", update.pop("generates")) if "generates" in update else None
     given: dict[str, Any] = {"optimizer": SGD(0.1, momentum=0.9), **update}
     move = Update("train", (call,), (Term(loss, ("output", *targets)),), ("model",), **given)
     given_shapes = {name: tuple(one.shape) for name, one in model.inputs.items()}
-    return Program({**given_shapes, **arrays}, {"model": model}, (move,), (call,), ("output",))
+    return Program({**given_shapes, **arrays}, {"model": model}, (move,), (call,), ("output",), generation)
 
 
 def series() -> Program:
@@ -91,7 +93,8 @@ def answers() -> Program:
     context = net.add(MultiHeadAttention(1, memory=True, lengths=True), rnn, encoder, lengths)
     mixed = net.chain(net.add(Concatenate(), rnn, context), Dense(WIDTH), Tanh(), Dense(TOKENS))
     model = net.model(mixed)
-    return trained(model, {"next": (TARGET,), "weights": (TARGET,)}, CrossEntropy(), "next", "weights")
+    arrays: dict[str, Shape] = {"next": (TARGET,), "weights": (TARGET,)}
+    return trained(model, arrays, CrossEntropy(), "next", "weights", generates="target")
 
 
 def _block(net: Network, last: str, norm_first: bool, *others: str, **attention: Any) -> str:
@@ -106,7 +109,7 @@ def _block(net: Network, last: str, norm_first: bool, *others: str, **attention:
 
 
 def decoder() -> Program:
-    """A GPT: learned positions, pre-norm, causal, tied table; AdamW that decays kernels, warm-up, clipping."""
+    """A GPT: learned positions, pre-norm, causal, tied; AdamW that decays kernels, warm-up, clipping."""
     net = Network((TIME,), "int")
     table = net.add(Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), "x")
     last = net.add(Positions(most=TIME + 2), table)
@@ -120,6 +123,7 @@ def decoder() -> Program:
         "weights",
         optimizer=Adam(Cosine(1e-2, 12, warmup=3), epsilon=EPSILON, weight_decay=0.1, decays="kernels"),
         clip_norm=1.0,
+        generates="x",
     )
 
 
@@ -137,7 +141,7 @@ def encoder() -> Program:
 
 
 def translator() -> Program:
-    """The Transformer: one table for both sides and the output, scaled; waves for positions; smoothed labels."""
+    """The Transformer: one scaled table for both sides and the output; waves; smoothed labels."""
     net = Network((TIME,), "int")
     lengths, target = net.input("lengths"), net.input("target", (TARGET,))
     table = net.add(Embedding(TOKENS, WIDTH, scaled=True, initializer="lecun_normal"), "x")
@@ -147,7 +151,15 @@ def translator() -> Program:
     across = _block(net, past, False, source, lengths, memory=True, lengths=True)
     model = net.model(net.add(Unembedding(TOKENS), across, shares=table))
     arrays: dict[str, Shape] = {"next": (TARGET,), "weights": (TARGET,)}
-    return trained(model, arrays, CrossEntropy(label_smoothing=0.1), "next", "weights", optimizer=SGD(0.1))
+    return trained(
+        model,
+        arrays,
+        CrossEntropy(label_smoothing=0.1),
+        "next",
+        "weights",
+        optimizer=SGD(0.1),
+        generates="target",
+    )
 
 
 def tones() -> Program:

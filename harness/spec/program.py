@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.errors import unknown
 from harness.spec.codec import SpecError, later, name_of
+from harness.spec.generation import Generation, stepping
 from harness.spec.initializers import draw
 from harness.spec.layers.base import Parameter, Shape, check_positive
 from harness.spec.losses import Loss
@@ -70,7 +71,8 @@ class Program:
     """What is computed. `arrays` gives the shape of one example of each array of a batch.
 
     A training step runs the updates in their order; `predict` are the calls of an evaluation and `outputs`
-    the tensors that it gives. Raises SpecError where names or shapes do not fit.
+    the tensors that it gives. `generates` says which tokens it can also generate one by one. Raises SpecError
+    where names or shapes do not fit.
     """
 
     arrays: dict[str, tuple[int, ...]]
@@ -78,6 +80,7 @@ class Program:
     updates: tuple[Update, ...]
     predict: tuple[Call, ...]
     outputs: tuple[str, ...]
+    generates: Generation | None = later(None)
 
     def __post_init__(self) -> None:
         for name in self.models:
@@ -104,6 +107,33 @@ class Program:
         shapes = self._shapes(self.predict, ("predict",))
         for name in self.outputs:
             _known(name, shapes, ("outputs",))
+        if self.generates is not None:
+            self._check_generation(self.generates)
+
+    def _check_generation(self, given: Generation) -> None:
+        model = _known(given.model, self.models, ("generates", "model"))
+        try:
+            stepping(model, given.tokens)
+        except SpecError as error:
+            raise error.under("generates", "tokens") from None
+        calls = [call for call in self.predict if call.model == given.model]
+        if len(calls) != 1 or not set(calls[0].inputs) <= set(self.arrays):
+            message = f"needs one call of {given.model!r} in `predict`, on arrays of the batch"
+            raise SpecError(message, ("generates", "model"))
+
+    def generating(self) -> tuple[Call, Generation]:
+        """The call of an evaluation whose tokens the program generates; its first output are their logits.
+        ValueError where it generates none.
+        """
+        if self.generates is None:
+            raise ValueError("the program generates no tokens")
+        (call,) = [call for call in self.predict if call.model == self.generates.model]
+        return call, self.generates
+
+    def tokens_array(self) -> str:
+        """The name of the batch's array that is the generated tokens' input."""
+        call, given = self.generating()
+        return call.inputs[list(self.models[given.model].inputs).index(given.tokens)]
 
     def _shapes(self, calls: tuple[Call, ...], path: tuple[str | int, ...]) -> dict[str, Shape]:
         shapes: dict[str, Shape] = {name: tuple(shape) for name, shape in self.arrays.items()}

@@ -9,6 +9,9 @@ Evidence is a set of named tensors that a program gives on the proof's batches:
     parameter/<tensor>            every parameter and state after them; its error is told as a share of the
                                   distance that the tensor moved
     output after steps/<name>     an evaluation after them
+    generated/tokens              of a program that generates: PROMPT tokens of the first batch, and as many
+                                  after them as the model has steps for, at the initial weights
+    generated/logits              what each was chosen by
 
 The error of a tensor is the root mean square of the difference over that of the reference.
 
@@ -41,6 +44,8 @@ Disturbance = Callable[[Program], Program]
 
 STEPS = 10
 """Optimizer steps in a proof."""
+PROMPT = 2
+"""Tokens that a proof's generation begins with."""
 RUNS = 6
 """Runs of the reference from which the loss by rounding is taken."""
 MULTIPLE: dict[Precision, float] = {"float64": 100.0, "float32": 8.0}
@@ -109,7 +114,17 @@ def reference_evidence(
     evidence.update((f"parameter/{name}", tensor) for name, tensor in still.tensors.items())
     after = Reference(program, still.tensors, dtype, disturb=disturb).predict(first)
     evidence.update((f"output after steps/{name}", output) for name, output in after.items())
+    if program.generates is not None:
+        tokens, logits = Reference(program, initial, dtype, disturb=disturb).generate(
+            first, PROMPT, generated_count(program)
+        )
+        evidence |= {"generated/tokens": tokens, "generated/logits": logits}
     return {name: np.asarray(tensor, np.float64) for name, tensor in evidence.items()}
+
+
+def generated_count(program: Program) -> int:
+    """How many tokens a proof generates."""
+    return program.arrays[program.tokens_array()][0] - PROMPT
 
 
 def scales(evidence: Tensors, initial: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -49,6 +49,21 @@ class Reference:
         values = self._run(self.program.predict, batch, self._arrays(), training=False)[0]
         return {name: values[name].value for name in self.program.outputs}
 
+    def generate(self, batch: Batch, prompt: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """`count` tokens after the first `prompt` (at least 1) of the batch's own, each by the largest logit
+        and without a cache: integers (batch, count); and the logits, (batch, count, tokens).
+        """
+        array, call = self.program.tokens_array(), self.program.generating()[0]
+        tokens = np.array(batch[array])
+        tokens[:, prompt:] = 0
+        logits = []
+        for place in range(prompt, prompt + count):
+            given = {**batch, array: tokens}
+            values, _ = self._run(self.program.predict, given, self._arrays(), training=False)
+            logits.append(values[call.name].value[:, place - 1])
+            tokens[:, place] = np.argmax(logits[-1], -1)
+        return tokens[:, prompt : prompt + count], np.stack(logits, 1)
+
     def loss(self, update: Update, batch: Batch) -> float:
         """The training loss of one update."""
         return float(self._loss(update, batch, self._arrays())[0].value)

@@ -41,6 +41,32 @@ class Setting:
     """Examples in every training batch."""
 
 
+class Decoder(ABC):
+    """Tokens generated one by one with a cache (`harness.spec.generation`), each by the largest logit.
+
+    A token that was chosen stays where the framework has it: `start` and `step` are timed, and neither gives
+    NumPy anything. There are never more tokens, prompt and all, than the model's input has steps.
+    """
+
+    @abstractmethod
+    def start(self, placed: Any, prompt: int) -> None:
+        """Read the first `prompt` tokens (at least 1) of all examples that `Built.place` placed, in one go,
+        and choose the next one. What was generated before is forgotten.
+        """
+
+    @abstractmethod
+    def step(self) -> None:
+        """Read the token that was chosen last and choose the next one."""
+
+    @abstractmethod
+    def tokens(self) -> np.ndarray:
+        """Those chosen since the start: int32 (batch, chosen)."""
+
+    @abstractmethod
+    def logits(self) -> np.ndarray:
+        """What the last one was chosen by: (batch, number of tokens)."""
+
+
 class Built(ABC):
     """A program in a framework, ready to run.
 
@@ -84,6 +110,12 @@ class Built(ABC):
         """The training loss of update number `update` on the one staged batch, and the gradient of every
         tensor that it moves, by the same loss function that `train` uses. Moves nothing.
         """
+
+    def decoder(self, batch_size: int) -> Decoder:
+        """What generates tokens for batches of one size, with the parameters as they are now. Only for a
+        program that generates any.
+        """
+        raise Unsupported("this backend does not generate tokens")
 
     @abstractmethod
     def wait(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.spec.program import Program
-from harness.spec.proof import Batches, Check, Precision, compare, undecided
+from harness.spec.proof import PROMPT, Batches, Check, Precision, compare, generated_count, undecided
 from harness.worker.job import Job
 from harness.worker.protocol import Built, Tensors
 
@@ -81,6 +81,8 @@ def evidence(job: Job, build: Any, batches: Batches, precision: Precision) -> tu
     found: Tensors = {}
     whole.load(initial)
     found.update(_outputs("output", whole, batches, first))
+    if program.generates is not None:
+        found.update(_generated(program, whole, batches))
     still.load(initial)
     placed = still.place(batches.arrays)
     for number, update in enumerate(program.updates):
@@ -102,6 +104,18 @@ def evidence(job: Job, build: Any, batches: Batches, precision: Precision) -> tu
 def _outputs(kind: str, built: Built, batches: Batches, order: np.ndarray) -> Tensors:
     outputs = built.evaluate(built.stage(built.place(batches.arrays), order))
     return {f"{kind}/{name}": output for name, output in outputs.items()}
+
+
+def _generated(program: Program, built: Built, batches: Batches) -> Tensors:
+    """By the decoder and its cache; the reference has none."""
+    batch = batches.batch(0)
+    decoder = built.decoder(len(batches.order[0]))
+    decoder.start(built.place(batch), PROMPT)
+    logits = [decoder.logits()]
+    for _ in range(generated_count(program) - 1):
+        decoder.step()
+        logits.append(decoder.logits())
+    return {"generated/tokens": decoder.tokens(), "generated/logits": np.stack(logits, 1)}
 
 
 def _as_data(check: Check) -> dict[str, Any]:

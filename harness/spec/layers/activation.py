@@ -14,7 +14,9 @@ from harness.spec.tape import Array
 
 
 @dataclass(frozen=True)
-class _Activation(Layer):
+class Activation(Layer):
+    """A function of each element."""
+
     def output_shape(self, *inputs: Shape) -> Shape:
         """As the input."""
         return inputs[0]
@@ -26,7 +28,7 @@ class _Activation(Layer):
 
 @member("relu")
 @dataclass(frozen=True)
-class ReLU(_Activation):
+class ReLU(Activation):
     """max(x, 0), with gradient zero at zero."""
 
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
@@ -36,7 +38,7 @@ class ReLU(_Activation):
 
 @member("sigmoid")
 @dataclass(frozen=True)
-class Sigmoid(_Activation):
+class Sigmoid(Activation):
     """1 / (1 + exp(-x))."""
 
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
@@ -46,7 +48,7 @@ class Sigmoid(_Activation):
 
 @member("tanh")
 @dataclass(frozen=True)
-class Tanh(_Activation):
+class Tanh(Activation):
     """Hyperbolic tangent."""
 
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
@@ -56,13 +58,17 @@ class Tanh(_Activation):
 
 @member("softmax")
 @dataclass(frozen=True)
-class Softmax(_Activation):
+class Softmax(Layer):
     """exp(x) / sum(exp(x)) over the last axis."""
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """As the input."""
         check_axes(inputs[0])
         return inputs[0]
+
+    def flops(self, *inputs: Shape) -> int:
+        """One for each element."""
+        return math.prod(inputs[0])
 
     def apply(self, this: Pass, parameters: Mapping[str, Array], *inputs: Array) -> Array:
         """The exponential of log-softmax."""
@@ -71,7 +77,7 @@ class Softmax(_Activation):
 
 @member("leaky_relu")
 @dataclass(frozen=True)
-class LeakyReLU(_Activation):
+class LeakyReLU(Activation):
     """x where it is positive, slope * x elsewhere; the gradient at zero is `slope` (Maas et al. 2013)."""
 
     slope: float = 0.2
@@ -86,7 +92,7 @@ class LeakyReLU(_Activation):
 
 @member("gelu")
 @dataclass(frozen=True)
-class GELU(_Activation):
+class GELU(Activation):
     """x * Phi(x) with the normal distribution function (Hendrycks and Gimpel 2016): `exact` by the error
     function, `tanh` by 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
     """
