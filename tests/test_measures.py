@@ -16,8 +16,12 @@ from harness.worker import energy
 from harness.worker.ceilings import ceilings
 from harness.worker.energy import Meter
 from harness.worker.job import Protocol
-from harness.worker.latency import MOST_CALLS, evaluate_latency, train_latency
+from harness.worker.latency import MOST_CALLS, evaluate_latency, generate_latency, train_latency
+from harness.worker.protocol import Setting
+from tests.backends.plain import build
 from tests.conftest import Onespec
+from tests.proving_ground import arrays
+from tests.sequence_ground import SEQUENCES
 
 
 class Sleeper:
@@ -73,6 +77,32 @@ def test_inference_has_a_latency_for_each_batch_size() -> None:
     assert all(len(one["seconds"]) == MOST_CALLS for one in found)
     (slow,) = evaluate_latency(built, arrays, Protocol(latency_batches=(1,), latency_seconds=0.0))
     assert len(slow["seconds"]) == 1, "one at the least"
+
+
+def generating(batches: tuple[int, ...], seconds: float) -> list[dict[str, Any]]:
+    program = SEQUENCES["decoder"]
+    built = build(program, Setting("eager", "float32", "cpu", 1, 4))
+    protocol = Protocol(latency_batches=batches, latency_seconds=seconds)
+    return generate_latency(built, program, arrays(program), protocol)
+
+
+def test_generation_has_a_latency_for_the_prompt_and_for_each_token_after_it() -> None:
+    found = generating((1, 3), 0.0)
+    assert [(one["kind"], one["batch_size"], one["tokens"]) for one in found] == [
+        ("prefill", 1, 3),
+        ("token", 1, 1),
+        ("prefill", 3, 3),
+        ("token", 3, 1),
+    ]
+    # Two rounds of six steps: three for the prompt, one chosen with it, two more.
+    assert [len(one["seconds"]) for one in found] == [1, 3, 1, 3]
+    assert len(generating((1,), 0.2)[0]["seconds"]) > 1
+
+
+def test_a_program_that_generates_nothing_has_no_such_latency() -> None:
+    program = SEQUENCES["series"]
+    built = build(program, Setting("eager", "float32", "cpu", 1, 4))
+    assert generate_latency(built, program, arrays(program), Protocol()) == []
 
 
 def meters(root: Path, packages: dict[str, tuple[str, int]]) -> Path:

@@ -92,7 +92,8 @@ def samples(read: list[Record]) -> pd.DataFrame:
 
 
 def latencies(read: list[Record]) -> pd.DataFrame:
-    """One row a single call: `kind` train (a step) or evaluate, of a `batch_size`, in `seconds`.
+    """One row a single call, of a `batch_size`, in `seconds`: `kind` train (a step), evaluate, or of
+    generation prefill and token, which read so many `tokens` of each example.
 
     The first call of each, which may compile, has `warmup`.
     """
@@ -102,6 +103,7 @@ def latencies(read: list[Record]) -> pd.DataFrame:
             **{name: record.get(name) for name in columns[:-1]},
             "kind": calls["kind"],
             "batch_size": calls["batch_size"],
+            "tokens": calls.get("tokens"),
             "index": index,
             "seconds": seconds,
             "warmup": index == 0,
@@ -111,7 +113,9 @@ def latencies(read: list[Record]) -> pd.DataFrame:
         for index, seconds in enumerate([calls["first_seconds"], *calls["seconds"]])
     ]
     table = _frame(
-        rows, (*columns, "batch_size", "index", "seconds", "warmup"), ("block", "batch_size", "seconds")
+        rows,
+        (*columns, "batch_size", "tokens", "index", "seconds", "warmup"),
+        ("block", "batch_size", "tokens", "seconds"),
     )
     return table.astype({"warmup": bool})
 

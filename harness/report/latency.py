@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any
 
@@ -10,7 +11,12 @@ from harness.analyse.run import Run
 from harness.report.columns import Cell, Grid
 from harness.report.numbers import significant, span, whole
 
-_CALLS = {"train": "training step", "evaluate": "inference"}
+_CALLS = {
+    "train": "training step",
+    "evaluate": "inference",
+    "prefill": "generation, prompt",
+    "token": "generation, next token",
+}
 
 
 def latency(run: Run, workload: str) -> Grid | None:
@@ -18,7 +24,8 @@ def latency(run: Run, workload: str) -> Grid | None:
     mine = run.latencies[run.latencies["workload"] == workload]
     if mine.empty:
         return None
-    ordered = mine.sort_values(["kind", "batch_size", "p50"], ascending=[False, True, True])
+    order = mine.assign(call=mine["kind"].map(list(_CALLS).index))
+    ordered = order.sort_values(["call", "batch_size", "p50"])
     titles = ("Call", "Batch", "Contender", *(f"p{rank} (ms)" for rank in PERCENTILES), "Calls")
     rows = tuple(_row(row) for row in ordered.to_dict("records"))
     return Grid(titles, rows, (1, 3, 4, 5, 6))
@@ -29,9 +36,9 @@ def _row(row: dict[Hashable, Any]) -> tuple[Cell, ...]:
     for rank in PERCENTILES:
         middle, low, high = (significant(row[f"p{rank}{end}"] * 1000) for end in ("", "_low", "_high"))
         percentiles.append(Cell(middle, span(low, high)))
-    call = _CALLS.get(str(row["kind"]), str(row["kind"]))
+    tokens = row["tokens"]
     return (
-        Cell(call),
+        Cell(_CALLS[row["kind"]], "" if math.isnan(tokens) else f"{tokens:.0f} tokens an example"),
         Cell(whole(row["batch_size"])),
         Cell(row["contender"]),
         *percentiles,

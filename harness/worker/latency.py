@@ -6,14 +6,16 @@ Throughput is another matter (`harness.worker.measure`): there many steps are st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import repeat
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from harness.spec.program import Program
 from harness.worker.job import Protocol
-from harness.worker.protocol import Built
+from harness.worker.protocol import Built, Decoder
 
 MOST_CALLS = 200
 """Enough for the 99th percentile; each is stored."""
@@ -42,11 +44,62 @@ def evaluate_latency(
     """
     found = []
     for batch in protocol.latency_batches:
-        examples = {name: array[np.arange(batch) % len(array)] for name, array in arrays.items()}
-        staged = repeat(built.stage(built.place(examples), np.arange(batch, dtype=np.int32)[np.newaxis]))
+        staged = repeat(
+            built.stage(built.place(_first(arrays, batch)), np.arange(batch, dtype=np.int32)[np.newaxis])
+        )
         timed = _timed(built, staged, built.evaluate, protocol.latency_seconds)
         found.append({"kind": "evaluate", "batch_size": batch, **timed})
     return found
+
+
+def generate_latency(
+    built: Built, program: Program, arrays: Mapping[str, np.ndarray], protocol: Protocol
+) -> list[dict[str, Any]]:
+    """Of generation with a cache, for each batch size of the protocol: `prefill`, which reads half as many
+    `tokens` as the model has steps in one go and chooses the next one, and each `token` after it until the
+    steps are used up, again and again. Nothing of a program that generates no tokens.
+    """
+    if program.generates is None:
+        return []
+    steps = program.arrays[program.tokens_array()][0]
+    prompt = max(steps // 2, 1)
+    found = []
+    for batch in protocol.latency_batches:
+        placed = built.place(_first(arrays, batch))
+        decoder = built.decoder(batch)
+        built.wait()
+        seconds: dict[str, list[float]] = {"prefill": [], "token": []}
+        begun = perf_counter()
+        while len(seconds["prefill"]) < 2 or perf_counter() - begun < protocol.latency_seconds:
+            seconds["prefill"].append(_decoded(decoder, partial(decoder.start, placed, prompt)))
+            seconds["token"] += [_decoded(decoder, decoder.step) for _ in range(steps - prompt - 1)]
+            if len(seconds["prefill"]) == 1:
+                begun = perf_counter()
+        found += [
+            {"kind": kind, "batch_size": batch, "tokens": tokens, **_split(seconds[kind][:MOST_CALLS])}
+            for kind, tokens in (("prefill", prompt), ("token", 1))
+            if seconds[kind]
+        ]
+    return found
+
+
+def _first(arrays: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
+    """The first examples, from the start again where there are fewer."""
+    return {name: array[np.arange(batch) % len(array)] for name, array in arrays.items()}
+
+
+def _decoded(decoder: Decoder, call: Callable[[], None]) -> float:
+    """The seconds until the token that `call` chooses is there."""
+    start = perf_counter()
+    call()
+    decoder.wait()
+    return perf_counter() - start
+
+
+def _split(seconds: list[float]) -> dict[str, Any]:
+    # To the clock's own nanosecond: the digits after it would be half of a record.
+    first, *later = (round(each, 9) for each in seconds)
+    return {"first_seconds": first, "seconds": later}
 
 
 def _timed(
@@ -62,8 +115,7 @@ def _timed(
         built.wait()
         start = perf_counter()
         call(batches)
-        # To the clock's own nanosecond: the digits after it would be half of a record.
-        seconds.append(round(perf_counter() - start, 9))
+        seconds.append(perf_counter() - start)
         if len(seconds) == 1:
             begun = perf_counter()
-    return {"first_seconds": seconds[0], "seconds": seconds[1:]}
+    return _split(seconds)

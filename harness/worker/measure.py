@@ -20,7 +20,7 @@ from harness.spec.reference import Batch
 from harness.spec.tape import Array
 from harness.worker import energy
 from harness.worker.job import Job
-from harness.worker.latency import evaluate_latency, train_latency
+from harness.worker.latency import evaluate_latency, generate_latency, train_latency
 from harness.worker.memory import memory_bytes
 from harness.worker.protocol import Built, Tensors
 from harness.worker.settings import settle
@@ -52,6 +52,7 @@ def measure(job: Job, build: Any) -> dict[str, Any]:
     latency = [
         train_latency(built, train, batches, job.batch_size, job.protocol),
         *evaluate_latency(built, _read(job, "test"), job.protocol),
+        *generate_latency(built, job.program, _read(job, "test"), job.protocol),
     ]
     return {
         "build_seconds": build_seconds,

@@ -66,6 +66,10 @@ class Decoder(ABC):
     def logits(self) -> np.ndarray:
         """What the last one was chosen by: (batch, number of tokens)."""
 
+    def wait(self) -> None:
+        """Return once the token that was chosen last is there."""
+        self.tokens()
+
 
 class Built(ABC):
     """A program in a framework, ready to run.

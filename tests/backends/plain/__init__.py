@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.spec.program import Program
 from harness.spec.reference import Reference
-from harness.worker.protocol import Built, Setting, Tensors
+from harness.worker.protocol import Built, Decoder, Setting, Tensors
 
 
 def build(program: Program, setting: Setting) -> Built:
@@ -49,6 +49,9 @@ class Plain(Built):
         (batch,) = _batches(staged)
         return self.reference.loss_and_gradients(self.program.updates[update], batch)[:2]
 
+    def decoder(self, batch_size: int) -> Decoder:
+        return Greedy(self)
+
     def wait(self) -> None:
         pass
 
@@ -57,3 +60,24 @@ def _batches(staged: Any) -> Iterator[Tensors]:
     arrays, order = staged
     for indices in order:
         yield {name: np.asarray(array[indices]) for name, array in arrays.items()}
+
+
+class Greedy(Decoder):
+    """Without a cache: the reference looks at everything anew for each token."""
+
+    def __init__(self, plain: Plain) -> None:
+        self.reference = plain.reference
+
+    def start(self, placed: Any, prompt: int) -> None:
+        self.batch, self.prompt, self.count = placed, prompt, 0
+        self.step()
+
+    def step(self) -> None:
+        self.count += 1
+        self.chosen, self.scores = self.reference.generate(self.batch, self.prompt, self.count)
+
+    def tokens(self) -> np.ndarray:
+        return self.chosen
+
+    def logits(self) -> np.ndarray:
+        return self.scores[:, -1]
