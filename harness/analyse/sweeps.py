@@ -1,4 +1,4 @@
-"""Sweeps: what each level of one factor does to the final metric and to the time of a step."""
+"""Sweeps: what each level of one factor does to the final metric, the time of a step and the memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.analyse.growth import growth, sizes
 from harness.analyse.run import Run
+
+_INTERVAL = ("", "_low", "_high")
 
 
 @dataclass(frozen=True)
 class Sweep:
     """One factor of a workload. `levels` are their names in the suite's order.
 
-    `cells` has a row a level and ranked contender: `metric` (mean over seeds) and `step_seconds` (mean over
-    processes), each with its interval, `_low` and `_high`.
+    `cells` has a row a level and ranked contender: `metric` (mean over seeds), `step_seconds` (mean over
+    processes) and `memory` (the peak in MiB above that of the imported framework), each with its interval,
+    `_low` and `_high`. Where the levels are sizes, `sizes` says which, and `growth` has the exponents of the
+    costs (`harness.analyse.growth`); otherwise it is None.
     """
 
     workload: str
@@ -22,6 +27,8 @@ class Sweep:
     metric: str
     levels: tuple[str, ...]
     cells: pd.DataFrame
+    sizes: dict[str, float] | None = None
+    growth: pd.DataFrame | None = None
 
 
 def sweeps(run: Run) -> list[Sweep]:
@@ -42,10 +49,33 @@ def _sweep(run: Run, entry: dict[str, object]) -> Sweep:
     found = []
     for level, name in levels.items():
         rows = run.summary_of(name)
-        found.append(rows[rows["rank"].notna()].assign(level=level))
-    columns = ["level", "contender", "metric", "metric_low", "metric_high"]
-    times = ["step_seconds", "step_seconds_low", "step_seconds_high"]
-    cells = pd.concat(found).drop(columns="metric").rename(columns={"metric_mean": "metric"})
+        found.append(rows[rows["rank"].notna()].assign(level=level, name=name))
+    ranked = pd.concat(found)
+    cells = ranked.drop(columns="metric").rename(columns={"metric_mean": "metric"})
+    for end in _INTERVAL:
+        cells[f"memory{end}"] = cells[f"peak_mib{end}"] - cells["import_mib"]
+    measures = [f"{measure}{end}" for measure in ("metric", "step_seconds", "memory") for end in _INTERVAL]
     workload = str(entry["workload"])
     metric = str(run.meta["workloads"].get(workload, {}).get("metric"))
-    return Sweep(workload, str(entry["factor"]), metric, tuple(levels), cells[[*columns, *times]])
+    size_of = sizes(levels)
+    return Sweep(
+        workload,
+        str(entry["factor"]),
+        metric,
+        tuple(levels),
+        cells[["level", "contender", *measures]],
+        size_of,
+        None if size_of is None else growth(_observed(run, cells), size_of),
+    )
+
+
+def _observed(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
+    """Every observation of a cost at a ranked level: each process's step time, each contender's memory."""
+    times = cells[["name", "contender", "level"]].merge(
+        run.processes[["workload", "contender", "step_seconds"]],
+        left_on=["name", "contender"],
+        right_on=["workload", "contender"],
+    )
+    times = times.dropna(subset="step_seconds").rename(columns={"step_seconds": "value"}).assign(cost="time")
+    memory = cells.dropna(subset="memory").rename(columns={"memory": "value"}).assign(cost="memory")
+    return pd.concat([each[["contender", "level", "cost", "value"]] for each in (times, memory)])

@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from harness.analyse.growth import COSTS
 from harness.analyse.sweeps import Sweep
+from harness.report import growth
 from harness.report.columns import Cell, Grid
 from harness.report.drawing import LOG_BEYOND, Drawing
 from harness.report.numbers import decimals, significant, span
@@ -24,9 +26,11 @@ ROW_INCHES = 0.085
 
 
 def draw(sweep: Sweep, looks: Mapping[str, Look]) -> Drawing | None:
-    """The figure of a sweep; None where nothing of it is ranked."""
+    """The figure of a sweep; None where nothing of it is ranked. Of sizes it shows how the costs grow."""
     if sweep.cells.empty:
         return None
+    if sweep.sizes is not None:
+        return growth.draw(sweep, sweep.sizes, looks)
     contenders = sorted(set(sweep.cells["contender"]))
     with matplotlib.rc_context(STYLE):
         rows = len(sweep.levels)
@@ -100,7 +104,9 @@ def _range(values: pd.Series, places: int | None) -> str:
 
 
 def grid(sweep: Sweep) -> Grid:
-    """The table beside the figure: a row a level, and for each contender the metric and ms a step."""
+    """The table beside the figure: a row a level, and for each contender the metric and ms a step; of sizes also
+    the exponents by which time and memory grow.
+    """
     contenders = sorted(set(sweep.cells["contender"]))
     found = sweep.cells.set_index(["level", "contender"])
     rows = []
@@ -110,7 +116,18 @@ def grid(sweep: Sweep) -> Grid:
             there = (level, contender) in found.index
             row.append(_cell(found.loc[(level, contender)]) if there else Cell("not ranked"))
         rows.append(tuple(row))
+    if sweep.growth is not None:
+        grown = sweep.growth.set_index("contender").reindex(contenders)
+        rows += [_exponents(grown, cost) for cost in COSTS]
     return Grid((sweep.factor, *contenders), tuple(rows), tuple(range(1, len(contenders) + 1)))
+
+
+def _exponents(grown: pd.DataFrame, cost: str) -> tuple[Cell, ...]:
+    cells = [Cell(f"{cost}: exponent")]
+    for row in grown.to_dict("records"):
+        middle, low, high = (decimals(row[f"{cost}{end}"], 2) for end in ("", "_low", "_high"))
+        cells.append(Cell(middle, span(low, high)))
+    return tuple(cells)
 
 
 def _cell(row: pd.Series) -> Cell:
