@@ -104,8 +104,8 @@ def _range(values: pd.Series, places: int | None) -> str:
 
 
 def grid(sweep: Sweep) -> Grid:
-    """The table beside the figure: a row a level, and for each contender the metric and ms a step; of sizes also
-    the exponents by which time and memory grow.
+    """The table beside the figure: a row a level, and for each contender the metric and ms a step; of sizes
+    also the exponents by which time and memory grow.
     """
     contenders = sorted(set(sweep.cells["contender"]))
     found = sweep.cells.set_index(["level", "contender"])
