@@ -312,17 +312,20 @@ def test_memory_is_compared_where_there_are_several_passes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("metric", "shift", "verdict"),
+    ("metric", "shift", "spread", "verdict"),
     [
-        ("accuracy", 0.0005, "equivalent"),
-        ("accuracy", -0.2, "worse"),
-        ("rmse", -0.2, "better"),
-        ("accuracy", 0.2, "better"),
+        ("accuracy", 0.0005, 0.001, "equivalent"),
+        ("accuracy", 0.0005, 1e-7, "equivalent"),  # sure, and too small to matter
+        ("accuracy", -0.2, 0.001, "worse"),
+        ("rmse", -0.2, 0.001, "better"),
+        ("accuracy", 0.2, 0.001, "better"),
     ],
 )
-def test_the_metric_is_compared_seed_by_seed(tmp_path: Path, metric: str, shift: float, verdict: str) -> None:
+def test_the_metric_is_compared_seed_by_seed(
+    tmp_path: Path, metric: str, shift: float, spread: float, verdict: str
+) -> None:
     def trained(contender: str, step_ms: float, shift: float) -> list[synthetic.Record]:
-        own = 0.001 * np.array([1, -1, 1, -1]) * step_ms
+        own = spread * np.array([1, -1, 1, -1]) * step_ms
         scores = 0.7 + np.array([0.05, -0.08, 0.02, 0.01]) + shift + own
         learned = [
             measure(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analyse.contrasts import ABOVE, BELOW, EQUIVALENT, INCONCLUSIVE, against, among
+from harness.analyse.contrasts import ABOVE, BELOW, EQUIVALENT, INCONCLUSIVE, LEVEL, against, among
 from harness.analyse.control import Control
 from harness.plan.suite import ProtocolTable
 from harness.spec.metrics import METRICS
@@ -59,7 +59,8 @@ def comparisons(
     `measure` is step_seconds (all pairs, by block), peak_mib (by memory pass) or metric (by seed), the latter
     two against the first-ranked contender alone. `estimate` with its interval (`low`, `high`) is the second's
     over the first's, of a metric the second's less the first's; `margin` and `detectable` are in the same
-    terms, as a share or as an amount. `verdict` is about the second, and `why` says what it lacks where it
+    terms, as a share or as an amount. `verdict` is about the second (of a metric, equivalence comes before a
+    difference, however sure), and `why` says what it lacks where it
     could not be tested. The other columns are those of `harness.analyse.contrasts`.
     """
     found = []
@@ -91,6 +92,9 @@ def _memory(peaks: pd.DataFrame, margin: float) -> pd.DataFrame:
 def _metric(scores: pd.DataFrame, share: float, name: str) -> pd.DataFrame:
     margin = share * float(scores.abs().stack().mean()) if scores.notna().any(axis=None) else float("nan")
     pairs = against(scores, scores.columns[0], margin)
+    # The same difference in the fifth digit at every seed is sure, and too small to matter.
+    alike = pairs["p_equivalent_holm"] <= LEVEL
+    pairs["verdict"] = pairs["verdict"].mask(alike, EQUIVALENT)
     pairs = pairs.assign(estimate=pairs["difference"], margin=margin)
     return _worded(pairs, "metric", sides("metric", name), "seed")
 
