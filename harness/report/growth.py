@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from harness.analyse.sweeps import Sweep
 from harness.report.drawing import Drawing
@@ -71,6 +71,7 @@ def _panel(
     axes.set_yscale("log")
     axes.set_xticks(sorted(size_of.values()), [f"{size:g}" for size in sorted(size_of.values())])
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="both")
