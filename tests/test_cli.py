@@ -93,7 +93,7 @@ def test_lists_are_there_for_people_and_for_programs(what: str, capsys: Capture)
     assert str(next(iter(rows[0].values()))) in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("thing", ["digits-lenet5", "torch", "mnist-reference"])
+@pytest.mark.parametrize("thing", ["lenet5", "torch", "mnist-reference"])
 def test_a_workload_a_backend_and_a_run_can_be_shown(thing: str, capsys: Capture) -> None:
     assert cli.main(["show", thing]) == 0
     assert thing in capsys.readouterr().out
