@@ -94,8 +94,8 @@ def test_a_layer_whose_shapes_do_not_fit_is_named_with_its_line() -> None:
     said = refusal(text)
     assert said.startswith(f"suites/mine.toml:{line('[[workload.layers]]', text)}: workload[0].layers[0]")
     assert (
-        "dense1 (dense): needs a vector (put a flatten layer before it), got an example of shape (8, 8, 1)"
-        in said
+        "dense1 (dense): needs a vector or a sequence of vectors (put a flatten layer before it), got an "
+        "example of shape (8, 8, 1)" in said
     )
 
 
