@@ -8,7 +8,7 @@ each tensor's tolerance, and under `scale` the size its error is told against.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,18 @@ def read_batches(folder: Path) -> Batches:
 
 
 def evidence(job: Job, build: Any, batches: Batches, precision: Precision) -> tuple[Tensors, bool]:
-    """A contender's evidence (see `harness.spec.proof`), and whether it takes its numbers coarsely.
+    """A contender's evidence (see `harness.spec.proof`), and whether it takes its numbers coarsely."""
+    found: Tensors = {}
+    coarse = False
+    for part, numbers_are_coarse in parts(job, build, batches, precision):
+        found.update(part)
+        coarse = numbers_are_coarse
+    return found, coarse
+
+
+def parts(job: Job, build: Any, batches: Batches, precision: Precision) -> Iterator[tuple[Tensors, bool]]:
+    """`evidence` bit by bit as it comes about, for who can stop at the first tensor that is wrong: compilers
+    take their time.
 
     As in the reference, evaluation is of the program as it is, training of the one without random layers.
     """
@@ -77,28 +88,27 @@ def evidence(job: Job, build: Any, batches: Batches, precision: Precision) -> tu
     whole: Built = build(program, job.setting(precision))
     still: Built = whole if still_program == program else build(still_program, job.setting(precision))
     first = batches.order[:1]
+    coarse = whole.coarse_numbers
 
-    found: Tensors = {}
     whole.load(initial)
-    found.update(_outputs("output", whole, batches, first))
+    yield _outputs("output", whole, batches, first), coarse
     if program.generates is not None:
-        found.update(_generated(program, whole, batches))
+        yield _generated(program, whole, batches), coarse
     still.load(initial)
     placed = still.place(batches.arrays)
     for number, update in enumerate(program.updates):
         loss, gradients = still.gradients(still.stage(placed, first), number)
-        found[f"loss/{update.name}"] = np.asarray(loss)
-        found.update((f"gradient/{name}", gradient) for name, gradient in gradients.items())
+        yield {f"loss/{update.name}": np.asarray(loss)}, coarse
+        yield {f"gradient/{name}": gradient for name, gradient in gradients.items()}, coarse
     still.load(initial)
     handle = still.train(still.stage(placed, batches.order))
     still.wait()
-    found["loss/after steps"] = np.asarray(still.mean_loss(handle))
+    yield {"loss/after steps": np.asarray(still.mean_loss(handle))}, coarse
     trained = still.tensors()
-    found.update((f"parameter/{name}", tensor) for name, tensor in trained.items())
+    yield {f"parameter/{name}": tensor for name, tensor in trained.items()}, coarse
     if whole is not still:
         whole.load(trained)
-    found.update(_outputs("output after steps", whole, batches, first))
-    return found, whole.coarse_numbers
+    yield _outputs("output after steps", whole, batches, first), coarse
 
 
 def _outputs(kind: str, built: Built, batches: Batches, order: np.ndarray) -> Tensors:

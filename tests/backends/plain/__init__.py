@@ -50,34 +50,34 @@ class Plain(Built):
         return self.reference.loss_and_gradients(self.program.updates[update], batch)[:2]
 
     def decoder(self, batch_size: int) -> Decoder:
-        return Greedy(self)
+        return Uncached(self.reference)
 
     def wait(self) -> None:
         pass
+
+
+class Uncached(Decoder):
+    """All tokens are chosen anew at each step: the reference has no cache."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+
+    def start(self, placed: Any, prompt: int) -> None:
+        self.placed, self.prompt, self.chosen = placed, prompt, 0
+        self.step()
+
+    def step(self) -> None:
+        self.chosen += 1
+        self.found = self.reference.generate(self.placed, self.prompt, self.chosen)
+
+    def tokens(self) -> np.ndarray:
+        return self.found[0].astype(np.int32)
+
+    def logits(self) -> np.ndarray:
+        return self.found[1][:, -1]
 
 
 def _batches(staged: Any) -> Iterator[Tensors]:
     arrays, order = staged
     for indices in order:
         yield {name: np.asarray(array[indices]) for name, array in arrays.items()}
-
-
-class Greedy(Decoder):
-    """Without a cache: the reference looks at everything anew for each token."""
-
-    def __init__(self, plain: Plain) -> None:
-        self.reference = plain.reference
-
-    def start(self, placed: Any, prompt: int) -> None:
-        self.batch, self.prompt, self.count = placed, prompt, 0
-        self.step()
-
-    def step(self) -> None:
-        self.count += 1
-        self.chosen, self.scores = self.reference.generate(self.batch, self.prompt, self.count)
-
-    def tokens(self) -> np.ndarray:
-        return self.chosen
-
-    def logits(self) -> np.ndarray:
-        return self.scores[:, -1]
