@@ -35,8 +35,8 @@ from harness.spec.layers import (
 )
 from harness.spec.losses import BinaryCrossEntropy, CrossEntropy, MeanSquaredError, Yolo
 from harness.spec.model import Model, Network, sequential
-from harness.spec.optimizers import SGD, Adam, Optimizer, RMSProp
-from harness.spec.penalties import L1, L2, Penalty
+from harness.spec.optimizers import SGD, Adam, RMSProp
+from harness.spec.penalties import L1, L2
 from harness.spec.program import Call, Program, Term, Update
 from harness.spec.schedules import Cosine, StepDecay
 from harness.worker.job import write_json
@@ -77,22 +77,6 @@ def images() -> Model:
 def codes() -> Model:
     """A dense autoencoder with a softmax code."""
     return sequential((12,), Dense(6, initializer="he_normal"), Softmax(), Dense(12), Sigmoid())
-
-
-def classifier(optimizer: Optimizer, *penalties: Penalty, loss: CrossEntropy | None = None) -> Program:
-    """`images` on x against y."""
-    call = Call("output", "model", ("x",))
-    update = Update(
-        "train", (call,), (Term(loss or CrossEntropy(), ("output", "y")),), ("model",), optimizer, penalties
-    )
-    return Program({"x": SHAPE, "y": ()}, {"model": images()}, (update,), (call,), ("output",))
-
-
-def autoencoder() -> Program:
-    """`codes` on x against x."""
-    call = Call("output", "model", ("x",))
-    update = Update("train", (call,), (Term(MeanSquaredError(), ("output", "x")),), ("model",), Adam())
-    return Program({"x": (12,)}, {"model": codes()}, (update,), (call,), ("output",))
 
 
 def branches() -> Model:
@@ -224,7 +208,16 @@ VISION = {
     "gan": gan(),
     "gelu": one_update(
         {"x": (12,), "y": ()},
-        sequential((12,), Dense(16), GELU(), Dense(16), GELU("tanh"), Dense(CLASSES)),
+        sequential(
+            (12,),
+            Dense(16),
+            BatchNorm(),
+            GELU(),
+            Dense(16),
+            BatchNorm(momentum=0.8, running_variance="unbiased"),
+            GELU("tanh"),
+            Dense(CLASSES),
+        ),
         CrossEntropy(),
         "y",
         optimizer=SGD(StepDecay(0.1, 4, warmup=2)),
@@ -250,10 +243,23 @@ SMALL = {
 """Words of vision again, in programs that take a compiler little time: for one fault after another."""
 
 PROGRAMS = {
-    "momentum": classifier(SGD(0.05, momentum=0.9), L1(1e-4), L2(1e-3)),
-    "adamw": classifier(Adam(1e-3, epsilon=EPSILON, weight_decay=0.1)),
-    "summed": classifier(SGD(1e-3), loss=CrossEntropy("sum")),
-    "autoencoder": autoencoder(),
+    "momentum": one_update(
+        {"x": SHAPE, "y": ()},
+        images(),
+        CrossEntropy(),
+        "y",
+        optimizer=SGD(0.05, momentum=0.9),
+        penalties=(L1(1e-4), L2(1e-3)),
+    ),
+    "adamw": one_update(
+        {"x": (12,), "y": ()},
+        vectors(),
+        CrossEntropy(),
+        "y",
+        optimizer=Adam(1e-3, epsilon=EPSILON, weight_decay=0.1),
+    ),
+    "summed": one_update({"x": (12,), "y": ()}, vectors(), CrossEntropy("sum"), "y", optimizer=SGD(1e-3)),
+    "autoencoder": one_update({"x": (12,)}, codes(), MeanSquaredError(), "x", optimizer=Adam()),
     **VISION,
     **SMALL,
     **SEQUENCES,

@@ -52,7 +52,10 @@ def trained(model: Model, arrays: dict[str, Shape], loss: Any, *targets: str, **
 
 
 def series() -> Program:
-    """Each recurrent layer with one bias, stacked, from zeros and over whole sequences; the last states."""
+    """Each recurrent layer with one bias, stacked, from zeros and over whole sequences; the last states.
+
+    The gradient is clipped in some of the first steps: a second bias that is kept at zero must not count.
+    """
     net = Network((TIME, FEATURES))
     rnn = net.add(RNN(WIDTH), "x")
     lstm = net.add(LSTM(WIDTH), rnn)
@@ -60,7 +63,7 @@ def series() -> Program:
     relu = net.add(RNN(WIDTH, activation="relu"), gru)
     last = net.add(Concatenate(), net.add(Select(-1), relu), f"{lstm}.cell", f"{rnn}.hidden")
     model = net.model(net.add(Dense(1), last))
-    return trained(model, {"value": (1,)}, MeanSquaredError(), "value")
+    return trained(model, {"value": (1,)}, MeanSquaredError(), "value", clip_norm=1.5)
 
 
 def tagger() -> Program:
@@ -180,6 +183,65 @@ def portfolio() -> Program:
     return trained(model, {"returns": (FEATURES,)}, Sharpe(1e-4), "returns", optimizer=Adam(epsilon=EPSILON))
 
 
+def gates() -> Program:
+    """Each recurrent layer with gates, both forms of reset, two biases."""
+    net = Network((TIME, FEATURES))
+    lstm = net.add(LSTM(4, biases="two"), "x")
+    gru = net.chain(lstm, GRU(4, biases="two"), GRU(4, reset="before"))
+    model = net.model(net.chain(gru, Select(-1), Dense(3)))
+    return trained(model, {"y": ()}, CrossEntropy(), "y")
+
+
+def padded() -> Program:
+    """Both directions over padded sequences and their mean; last states that another net begins with."""
+    net = Network((TIME,), "int")
+    lengths = net.input("lengths")
+    words = net.add(Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), "x")
+    both = net.add(RNN(4, bidirectional=True, lengths=True), words, lengths)
+    pooled = net.add(GlobalAvgPool1D(lengths=True), both, lengths)
+    first = net.add(LSTM(4, lengths=True), words, lengths)
+    then = net.add(LSTM(4, initial=True), words, f"{first}.hidden", f"{first}.cell")
+    model = net.model(net.add(Dense(3), net.add(Concatenate(), pooled, net.add(Select(-1), then))))
+    return trained(model, {"y": ()}, CrossEntropy(), "y")
+
+
+def masked() -> Program:
+    """Causal and padding masks together, seen by the first step and by the last one; waves."""
+    net = Network((TIME,), "int")
+    lengths = net.input("lengths")
+    words = net.chain("x", Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), Positions("sinusoidal"))
+    first, last = (
+        net.add(Select(step), net.add(MultiHeadAttention(2, causal=True, lengths=True), words, lengths))
+        for step in (0, -1)
+    )
+    model = net.model(net.add(Dense(3), net.add(Concatenate(), first, last)))
+    return trained(model, {"y": ()}, CrossEntropy(), "y")
+
+
+def tied(norm_first: bool = True) -> Program:
+    """A language model of one attention, its table scaled and tied; loss over tokens, decay of kernels."""
+    net = Network((TIME,), "int")
+    table = net.add(Embedding(TOKENS, WIDTH, scaled=True, initializer="glorot_uniform"), "x")
+    last = net.add(Positions(most=TIME + 2), table)
+    given = net.add(LayerNorm(), last) if norm_first else last
+    last = net.add(Add(), last, net.add(MultiHeadAttention(2, causal=True, bias=False), given))
+    last = last if norm_first else net.add(LayerNorm(), last)
+    model = net.model(net.add(Unembedding(TOKENS), last, shares=table))
+    arrays: dict[str, Shape] = {"next": (TIME,), "weights": (TIME,)}
+    optimizer = Adam(1e-2, epsilon=EPSILON, weight_decay=0.1, decays="kernels")
+    return trained(model, arrays, CrossEntropy(), "next", "weights", optimizer=optimizer)
+
+
+def filters() -> Program:
+    """Windows of two steps: a causal one looks back, `same` has its odd step of padding at the end."""
+    net = Network((TIME, FEATURES))
+    last = net.chain("x", Conv1D(4, 2, padding="causal"), Tanh(), Conv1D(4, 2, padding="same"), Flatten())
+    return trained(net.model(net.add(Dense(3), last)), {"y": ()}, CrossEntropy(), "y")
+
+
+SHORT = {"gates": gates(), "padded": padded(), "masked": masked(), "tied": tied(), "filters": filters()}
+"""Words of sequences again, in programs that take a compiler little time: for one fault after another."""
+
 SEQUENCES = {
     "series": series(),
     "tagger": tagger(),
@@ -189,4 +251,5 @@ SEQUENCES = {
     "translator": translator(),
     "tones": tones(),
     "portfolio": portfolio(),
+    **SHORT,
 }
