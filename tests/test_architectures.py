@@ -12,7 +12,7 @@ from harness.catalogue import contender
 from harness.plan.suite import find_suite, read_suite, suite_folder
 from harness.plan.workloads import load_data, workloads
 from tests.proving_ground import EXAMPLES, write_job
-from tests.test_frameworks import DEFAULTS, assert_proven, said
+from tests.test_frameworks import DEFAULTS, assert_proven, proofs
 
 TINY = {workload.name: workload for workload in workloads(read_suite(find_suite("vision"), "tiny"))}
 
@@ -34,8 +34,7 @@ def test_every_architecture_is_proven_at_its_tiny_size(text: str, folder: Path) 
         data = {array: np.asarray(train[f"train_{array}"][:EXAMPLES]) for array in program.arrays}
         backend = who.backend.folder
         jobs.append(write_job(folder / name, program, backend=backend, mode=who.mode.name, data=data))
-    found = said(who, folder, python, "tests.faults", "float32,float64", "0", *map(str, jobs))
-    assert_proven(found, TINY)
+    assert_proven(proofs(who, folder, python, jobs, faults=False), TINY)
 
 
 def test_no_architecture_is_left_out() -> None:
