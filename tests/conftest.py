@@ -75,7 +75,7 @@ def onespec(monkeypatch: pytest.MonkeyPatch) -> Onespec:
 
     def call(*words: object) -> int:
         named = []
-        if words[0] in ("run", "verify") and "--resume" not in words:
+        if words[0] in ("run", "verify", "calibrate", "overhead") and "--resume" not in words:
             named = ["--python", f"plain={sys.executable}", "--python", f"rogue={sys.executable}"]
         return cli.main([*map(str, words), *named])
 

@@ -150,7 +150,7 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
         [differs & signs, differs & ~signs, alike], [ABOVE, BELOW, EQUIVALENT], INCONCLUSIVE
     )
     level = LEVEL / max(int(table["p"].notna().sum()), 1)
-    sizes = [_detectable_size(float(freedom), level) for freedom in judged["freedom"]]
+    sizes = [detectable_size(float(freedom), level) for freedom in judged["freedom"]]
     return judged.assign(detectable=judged["error"] * sizes)
 
 
@@ -169,7 +169,7 @@ def holm(p: npt.ArrayLike) -> Numbers:
 
 
 @lru_cache(maxsize=4096)
-def _detectable_size(freedom: float, level: float) -> float:
+def detectable_size(freedom: float, level: float) -> float:
     """The difference, in standard errors, that a two-sided t test finds with `POWER`: the noncentral
     t's upper tail (the lower one adds less than 1e-6 here, and SciPy has no numbers for it far out).
     """

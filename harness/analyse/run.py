@@ -13,9 +13,12 @@ from typing import Any
 import pandas as pd
 
 from harness.analyse import tables
+from harness.analyse.account import account
+from harness.analyse.calibration import Calibration, calibration
 from harness.analyse.comparisons import Margins, comparisons
 from harness.analyse.control import Control, control
 from harness.analyse.latency import latencies
+from harness.analyse.overhead import overheads
 from harness.analyse.ranking import placed
 from harness.analyse.summary import final_scores, memory_passes, processes, summarise
 from harness.errors import UsageError
@@ -35,6 +38,10 @@ class Run:
     contender. `processes`: one row a measured process. `summary`: one row a workload and contender, described
     in `harness.analyse.summary`. `comparisons`: one row a compared pair, in `harness.analyse.comparisons`.
     `control`: the contender that entered twice, None in a run without.
+
+    `calibration`: what it found of the instrument; `overheads`: contenders against scripts written by hand,
+    described in `harness.analyse.overhead`. None of a run that was not made for it.
+    `account`: where the time went, described in `harness.analyse.account`.
 
     `superseded` has, in the form of `records`, the attempts that were disturbed and run again. `latencies` is
     described in `harness.analyse.latency`.
@@ -59,6 +66,9 @@ class Run:
     foreign: int
     superseded: pd.DataFrame
     latencies: pd.DataFrame
+    calibration: Calibration | None
+    overheads: pd.DataFrame | None
+    account: pd.DataFrame
 
     @property
     def name(self) -> str:
@@ -115,6 +125,9 @@ def load(path: str | Path) -> Run:
         foreign=len(last) - len(same),
         superseded=tables.records([record for record in read if record.get("superseded")]),
         latencies=latencies(tables.latencies(kept)),
+        calibration=calibration(meta, measured, passes),
+        overheads=overheads(meta, measured),
+        account=account(meta, read),
     )
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analyse import proof, steady
+from harness.analyse import proof, reached, steady
 from harness.analyse.comparisons import LOWER_IS_BETTER
 from harness.analyse.contrasts import interval
 from harness.analyse.ranking import ranked
+from harness.plan.jobs import original
 from harness.spec.proof import undecided
 
 MIB = 2**20
@@ -53,6 +54,8 @@ COLUMNS = (
     "tiers",
     *(f"step_seconds{end}" for end in _INTERVAL),
     "samples_per_second",
+    "flops_per_second",
+    "flops_share",
     *(f"ratio{end}" for end in _INTERVAL),
     "ratio_blocks",
     "verdict",
@@ -71,6 +74,7 @@ COLUMNS = (
     "metric_verdict",
     "target",
     "target_reached",
+    *reached.COLUMNS,
     "import_mib",
     *(f"peak_mib{end}" for end in _INTERVAL),
     "peak_verdict",
@@ -108,17 +112,19 @@ def summarise(
     """One row a workload and contender with `COLUMNS`; each workload's ranked contenders first.
 
     `rank` orders the proven contenders without a failure by `step_seconds` (1 is the fastest) and is NaN for
-    all others, whose `reason` says why. A control's twin is no contender and has no row. `processes` counts
-    those with a steady state and `unsteady` those without. `first_step_cold_seconds` is of the process that
-    started first, `first_step_seconds` the median of the later ones. Metrics are means over seeds.
-    `proof_ratio` is the worst error of either precision in terms of its tolerance. What follows from
-    comparisons (tiers, ratios, verdicts) is NaN here: see `harness.analyse.ranking.placed`.
+    all others, whose `reason` says why. A further entry (a control's twin) is no contender and has no row.
+    `processes` counts those with a steady state and `unsteady` those without. `first_step_cold_seconds` is of
+    the process that started first, `first_step_seconds` the median of the later ones. Metrics are means over
+    seeds. `flops_per_second` are those of training, `flops_share` is their share of what the machine reached
+    with a matrix product. `proof_ratio` is the worst error of either precision in terms of its tolerance.
+    What follows from comparisons (tiers, ratios, verdicts) is NaN here: see `harness.analyse.ranking.placed`.
     """
     rows = []
     for workload, contender in _pairs(meta, records):
         mine = [_of(table, workload, contender) for table in (records, measured, curves, proofs)]
         rows.append(
-            {"workload": workload, "contender": contender} | _row(meta["workloads"][workload], *mine),
+            {"workload": workload, "contender": contender}
+            | _row(meta["workloads"][workload], _ceiling(meta), *mine),
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table = ranked(table)
@@ -137,17 +143,22 @@ def _pairs(meta: dict[str, Any], records: pd.DataFrame) -> list[tuple[str, str]]
     if not planned:
         planned = [(workload, name) for workload in meta["workloads"] for name in meta["contenders"]]
     recorded = zip(records["workload"], records["contender"], strict=True)
-    twin = (meta.get("control") or {}).get("twin")
     pairs = {pair for pair in (*planned, *recorded) if pair[0] in meta["workloads"]}
-    return sorted(pair for pair in pairs if pair[1] != twin)
+    return sorted(pair for pair in pairs if pair[1] == original(pair[1]))
 
 
 def _of(table: pd.DataFrame, workload: str, contender: str) -> pd.DataFrame:
     return table[(table["workload"] == workload) & (table["contender"] == contender)]
 
 
+def _ceiling(meta: dict[str, Any]) -> float:
+    """The FLOP/s that the run's machine was seen to reach; NaN where they were not measured."""
+    return float((meta.get("ceilings") or {}).get("matmul_flops_per_second", float("nan")))
+
+
 def _row(
     workload: dict[str, Any],
+    ceiling: float,
     records: pd.DataFrame,
     measured: pd.DataFrame,
     curves: pd.DataFrame,
@@ -169,10 +180,14 @@ def _row(
     row["unsteady"] = int(measured["unsteady"].notna().sum())
     row |= _geometric("step_seconds", measured["step_seconds"])
     row["samples_per_second"] = batch_size / row["step_seconds"]
+    flops = workload.get("training_flops_per_sample", float("nan"))
+    row["flops_per_second"] = flops * row["samples_per_second"]
+    row["flops_share"] = row["flops_per_second"] / ceiling
     row |= _geometric("evaluate_samples_per_second", measured["evaluate_samples_per_second"])
     row |= {name: _median(measured[name]) for name in ("import_seconds", "build_seconds")}
     row |= _first_steps(measured)
     row |= _metric(workload, curves)
+    row |= reached.reached(workload, curves, batch_size)
     row |= _memory(records[records["kind"] == "memory"], measured)
     return row
 

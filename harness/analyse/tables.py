@@ -41,7 +41,7 @@ _MEASURES = (
     "peak_bytes",
     "device_peak_bytes",
 )
-_NOT_METRICS = ("step", "epoch")
+_NOT_METRICS = ("step", "epoch", "seconds")
 
 
 def records(read: list[Record]) -> pd.DataFrame:
@@ -121,8 +121,13 @@ def latencies(read: list[Record]) -> pd.DataFrame:
 
 
 def curves(read: list[Record]) -> pd.DataFrame:
-    """One row a value of a learning curve: `split` train, validation or test, at `step` and `epoch`."""
-    columns = ("workload", "contender", "block", "seed", "split", "step", "epoch", "metric", "value")
+    """One row a value of a learning curve: `split` train, validation or test, at `step` and `epoch`, of a
+    validation also after how many `seconds` of training.
+    """
+    columns = (
+        *("workload", "contender", "block", "seed", "split"),
+        *("step", "epoch", "seconds", "metric", "value"),
+    )
     rows = [
         {
             **{name: record.get(name) for name in ("workload", "contender", "block", "seed")},
@@ -136,7 +141,7 @@ def curves(read: list[Record]) -> pd.DataFrame:
         for metric, value in point.items()
         if metric not in _NOT_METRICS
     ]
-    return _frame(rows, columns, ("block", "seed", "step", "epoch", "value"))
+    return _frame(rows, columns, ("block", "seed", "step", "epoch", "seconds", "value"))
 
 
 def _points(learning: Record) -> Iterator[tuple[str, Record]]:

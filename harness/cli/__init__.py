@@ -14,6 +14,8 @@ COMMANDS = {
     "verify": "harness.cli.verify",
     "report": "harness.cli.report",
     "compare": "harness.cli.compare",
+    "calibrate": "harness.cli.calibrate",
+    "overhead": "harness.cli.overhead",
     "list": "harness.cli.list_",
     "show": "harness.cli.show",
     "env": "harness.cli.env",
@@ -48,7 +50,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 done, 1 something failed, 2 wrong usage, 3 nothing was measured, 130 interrupted.
+    0 done, 1 something failed, 2 wrong usage, 3 nothing was measured or could be told, 130 interrupted.
     """
     words = sys.argv[1:] if arguments is None else arguments
     chosen = next((word for word in words if not word.startswith("-")), None)

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli import amounts, choice
-from harness.cli.interrupt import interruptible
-from harness.errors import NothingMeasured, OnespecError, UsageError
+from harness.cli.carry import carry_out, reopen, report
+from harness.errors import NothingMeasured, UsageError
 
 if TYPE_CHECKING:
+    from harness.cli.progress import Display
     from harness.execute.request import Request
     from harness.execute.run import Run
-    from harness.plan.jobs import PlannedJob
-    from harness.store import Record, Store
+    from harness.execute.spent import Spent
+    from harness.store import Store
 
 HELP = "run a suite: prove each contender, measure those that are proven, write records and a report"
 EXAMPLE = "onespec run quick -b torch -b jax:scan --blocks 5"
@@ -54,12 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the suite, or finish a run."""
     from harness.execute.request import of_data
     from harness.plan.precision import Goal
-    from harness.store import Store
 
     if arguments.resume is not None:
         if arguments.suite is not None:
             raise UsageError("--resume finishes a run as it was asked for; leave the suite away")
-        store = Store.open(arguments.resume)
+        store = reopen(arguments.resume, "run")
         return _carry_out(of_data(store.meta()), store, None)
     goal = None
     if arguments.precision is not None or arguments.budget is not None:
@@ -86,55 +86,29 @@ def _describe(request: Request) -> int:
 def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
     from rich.console import Console
 
-    from harness.analyse.run import load
-    from harness.cli.progress import display
-    from harness.data.shown import download_bars
-    from harness.execute import prepare
     from harness.execute.ceilings import measure_ceilings
     from harness.execute.planning import fix_blocks
-    from harness.execute.run import Run, tidy
-    from harness.report import write
     from harness.report.console import print_summary
-    from harness.store import Store
 
-    try:
-        with download_bars() as downloads:
-            data = prepare.data_of(request, downloads)
-    except UsageError:
-        raise
-    except OnespecError as error:
-        raise NothingMeasured(f"{error}\nNothing was measured.") from None
-    if store is None:
-        name = out.name if out else prepare.run_name(request)
-        store = Store.create(out or prepare.results_folder() / name, prepare.meta_of(request, data, name))
-    try:
-        with interruptible() as check, store.locked(), display() as shown:
-            entries = prepare.entries(request, shown.environment)
-            ready = prepare.ready(request, data, store, shown.step)
-
-            def watch(job: PlannedJob, record: Record | None) -> None:
-                check()
-                shown.job(job, record)
-
-            current = Run(store, ready, entries, request.device, request.threads, request.protocol, watch)
-            shown.expect(len(request.jobs()), store.finished())
-            current.execute(request.jobs(), ("verify", "memory"))
-            shown.step("what this machine can do")
+    def work(current: Run, shown: Display, spent: Spent) -> None:
+        jobs, store = request.jobs(), current.store
+        shown.expect(len(jobs), store.finished())
+        with spent.on("jobs"):
+            current.execute(jobs, ("verify", "memory"))
+        shown.step("what this machine can do")
+        with spent.on("ceilings"):
             measure_ceilings(request, store)
-            current.execute(request.jobs())
+        with spent.on("jobs"):
+            current.execute(jobs)
             if not request.planned:
-                request = fix_blocks(request, store)
+                jobs = fix_blocks(request, store).jobs()
                 shown.say(_planned(store.meta()["plan"]))
-                shown.expect(len(request.jobs()), store.finished())
-                current.execute(request.jobs())
-            tidy(store)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted. Finish with: onespec run --resume {store.folder}") from None
-    found = load(store.folder)
-    print_summary(found, Console())
-    page = write([found], _report_folder(store))
-    print(f"\nrecords  {store.folder}\nreport   {page}")
-    return _verdict(current)
+                shown.expect(len(jobs), store.finished())
+                current.execute(jobs)
+
+    finished = carry_out(request, work, command="run", store=store, out=out)
+    report(finished.store, lambda found: print_summary(found, Console()))
+    return _verdict(finished)
 
 
 def _planned(plan: dict[str, Any]) -> str:
@@ -146,22 +120,6 @@ def _planned(plan: dict[str, Any]) -> str:
     }[plan["decided_by"]]
     width = "unknown" if plan["half_width"] is None else f"{plan['half_width']:.1%}"
     return f"{plan['blocks']} blocks are to come: {why} (expected half-width of the widest interval: {width})"
-
-
-def _report_folder(store: Store) -> Path:
-    """`reports/<run>` for a run in `results/`; beside the records for one that lies elsewhere."""
-    from harness.execute.prepare import results_folder
-
-    folder = store.folder.resolve()
-    if folder.parent == results_folder():
-        return folder.parent.parent / "reports" / folder.name
-    return folder / "report"
-
-
-class Interrupted(OnespecError):
-    """The user stopped the run."""
-
-    exit_code = 130
 
 
 def _verdict(finished: Run) -> int:

@@ -39,6 +39,10 @@ class Process:
         """The command line, to be run in the checkout."""
         return [str(self.interpreter), "-m", "harness.worker", str(self.job_file)]
 
+    def said(self) -> dict[str, Any] | None:
+        """The outcome that the process has left; None where there is none that can be read."""
+        return read_result(self.result)
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -114,7 +118,7 @@ class Worker:
         """
         assert self.ending is not None
         seconds = perf_counter() - self.start
-        said = read_result(self.process.result) if self.ending == "0" else None
+        said = self.process.said() if self.ending == "0" else None
         if said is None:
             said = {
                 "proof": None,

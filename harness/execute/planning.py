@@ -25,7 +25,7 @@ def fix_blocks(request: Request, store: Store) -> Request:
     made = plan(spreads(step_seconds), request.goal, cost, request.protocol.seeds)
     fixed = request.with_blocks(made.blocks)
     store.amend(
-        {"plan": plan_meta(request.goal, made, cost), "blocks": made.blocks, "jobs": jobs_meta(fixed)}
+        {"plan": plan_meta(request.goal, made, cost), "blocks": made.blocks, "jobs": jobs_meta(fixed.jobs())}
     )
     return fixed
 

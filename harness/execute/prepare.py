@@ -6,7 +6,7 @@ import datetime
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from harness.environments import Environment
 from harness.errors import OnespecError, UsageError
 from harness.execute.request import Request
 from harness.execute.run import Entry, Ready
-from harness.plan.jobs import TWIN
+from harness.plan.jobs import TWIN, PlannedJob
 from harness.plan.variants import Sweep
 from harness.plan.workloads import Workload, load_data, write_inputs
 from harness.spec.codec import encode
@@ -69,7 +69,7 @@ def meta_of(request: Request, data: Mapping[str, Prepared], name: str) -> dict[s
             "commit": _commit(),
             "python": platform.python_version(),
         },
-        "jobs": jobs_meta(request),
+        "jobs": jobs_meta(request.jobs()),
     }
 
 
@@ -84,7 +84,7 @@ def _swept(request: Request) -> list[Sweep]:
     return found
 
 
-def jobs_meta(request: Request) -> list[dict[str, Any]]:
+def jobs_meta(jobs: Iterable[PlannedJob]) -> list[dict[str, Any]]:
     """The planned jobs for `run.json`."""
     return [
         {
@@ -94,7 +94,7 @@ def jobs_meta(request: Request) -> list[dict[str, Any]]:
             "contender": job.contender,
             "block": job.block,
         }
-        for job in request.jobs()
+        for job in jobs
     ]
 
 
@@ -107,6 +107,7 @@ def _workload_meta(workload: Workload, data: Prepared) -> dict[str, Any]:
         "target": workload.target,
         "parameters": workload.spec.program.count(),
         "flops_per_sample": workload.spec.program.flops(),
+        "training_flops_per_sample": workload.spec.program.training_flops(),
         "batch_size": workload.batch_size,
         "steps_per_epoch": workload.steps_per_epoch,
         "epochs": workload.spec.recipe.epochs,

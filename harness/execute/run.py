@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import hazards, score
 from harness.catalogue import Contender
-from harness.execute.local import Process, Worker, read_result, wait_any
+from harness.execute.local import Process, Worker, wait_any
 from harness.execute.noise import Noise, Watch
 from harness.plan.jobs import Kind, PlannedJob
 from harness.plan.suite import ProtocolTable
@@ -136,7 +136,7 @@ class Run:
             self._record(started, _without_worker(entry.status, entry.reason), None)
             return
         process = self._process(job, entry.contender, entry.interpreter)
-        finished = read_result(process.result)
+        finished = process.said()
         if finished is not None:
             # The run was interrupted between the worker's end and its record.
             self._record(started, {**finished, "wall_seconds": None}, None)
@@ -146,15 +146,18 @@ class Run:
         running[Worker(process)] = started
 
     def _process(self, job: PlannedJob, contender: Contender, interpreter: Path) -> Process:
-        folder = self.store.work / "jobs"
-        folder.mkdir(exist_ok=True)
-        stem = _stem(job)
-        result = folder / f"{stem}.result.json"
-        job_file = folder / f"{stem}.json"
+        """The job's process, with the file that it reads."""
+        process = self._placed(job, contender, interpreter)
         outputs = self._outputs(job)
         if outputs is not None:
             outputs.parent.mkdir(exist_ok=True)
-        write_json(job_file, encode(self._job(job, contender, result)))
+        write_json(process.job_file, encode(self._job(job, contender, process.result)))
+        return process
+
+    def _placed(self, job: PlannedJob, contender: Contender, interpreter: Path) -> Process:
+        folder = self.store.work / "jobs"
+        folder.mkdir(exist_ok=True)
+        stem = _stem(job)
         # Neither proofs nor a pilot nor a twin warm the compile cache that the first measurement finds cold.
         cache = (
             self.store.work
@@ -165,14 +168,14 @@ class Run:
         cache.mkdir(parents=True, exist_ok=True)
         own = contender.mode.variables
         return Process(
-            job_file,
+            folder / f"{stem}.json",
             interpreter,
             {
                 **self.protocol.variables,
                 **{name: text.replace("{cache}", str(cache)) for name, text in own.items()},
             },
             self.threads,
-            result,
+            folder / f"{stem}.result.json",
             self.store.work / "logs" / f"{stem}.log",
             self.protocol.time_limit_seconds,
         )
@@ -211,6 +214,7 @@ class Run:
             ),
             result=str(result.resolve()),
             outputs=None if outputs is None else str(outputs.resolve()),
+            planted=job.planted,
         )
 
     def _outputs(self, job: PlannedJob) -> Path | None:
@@ -265,11 +269,13 @@ class Run:
             "turn": job.turn,
             "seed": job.seed,
             "attempt": job.attempt,
+            "planted": encode(job.planted),
             "superseded": again,
             "status": outcome["status"],
             "reason": outcome["reason"],
             "started": started.at,
             "wall_seconds": outcome["wall_seconds"],
+            "spent": outcome.get("spent"),
             "environment": outcome["environment"],
             "proof": outcome["proof"],
             "measures": outcome["measures"],

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from harness.worker.job import Planted
+
 Kind = Literal["verify", "memory", "pilot", "measure"]
 
-TWIN = "~twin"
-"""What the name of a contender's second entry ends in: the control, the same thing measured twice."""
+MARK = "~"
+"""Begins what the name of a contender's further entry ends in."""
+TWIN = f"{MARK}twin"
+"""The control's end: the same thing measured twice."""
 
 
 def original(contender: str) -> str:
-    """The contender that a twin is one of; any other name as it is."""
-    return contender.removesuffix(TWIN)
+    """The contender that a twin or another further entry is of; any other name as it is."""
+    return contender.partition(MARK)[0]
 
 
 @dataclass(frozen=True)
 class PlannedJob:
     """One process to run. `block` and `turn` are those of a measurement: the round, and the place in it.
-    `attempt` counts how often it was run before because something disturbed it.
+    `attempt` counts how often it was run before because something disturbed it. `planted` is a disturbance of
+    known size.
     """
 
     kind: Kind
@@ -32,10 +38,11 @@ class PlannedJob:
     turn: int | None = None
     learn: bool = False
     attempt: int = 0
+    planted: Planted | None = None
 
     @property
     def entered(self) -> str:
-        """The contender that is run: a twin's original."""
+        """The contender that is run: of a further entry its original."""
         return original(self.contender)
 
     @property
@@ -73,17 +80,18 @@ def plan_jobs(
     entered = contenders if control is None else [*contenders, control + TWIN]
     for block in range(pilot):
         for number, workload in enumerate(workloads):
-            for turn, name in enumerate(_turns(entered, seed, block, number, 1)):
+            for turn, name in enumerate(turns(entered, seed, block, number, 1)):
                 jobs.append(PlannedJob("pilot", workload, name, seed, block, turn))
     for block in range(blocks):
         replicate = seed + block if block < seeds else seed
         for number, workload in enumerate(workloads):
-            for turn, name in enumerate(_turns(entered, seed, block, number)):
+            for turn, name in enumerate(turns(entered, seed, block, number)):
                 learn = block < seeds and not name.endswith(TWIN)
                 jobs.append(PlannedJob("measure", workload, name, replicate, block, turn, learn))
     return jobs
 
 
-def _turns(entered: list[str], *seed: int) -> list[str]:
+def turns(entered: Sequence[str], *seed: int) -> list[str]:
+    """The entries in an order drawn from the seed."""
     random = np.random.Generator(np.random.PCG64(list(seed)))
     return [entered[index] for index in random.permutation(len(entered))]

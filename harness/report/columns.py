@@ -87,6 +87,20 @@ def _metric(row: Row) -> Cell:
     return Cell(text, "; ".join(notes))
 
 
+def _of_ceiling(row: Row) -> str:
+    share = percent(row["flops_share"])
+    return "" if share == ABSENT else f"{share} of the machine's"
+
+
+def _to_target(row: Row, name: str) -> Cell:
+    if row["target_seeds"] < row["target_tried"]:
+        return Cell(
+            "not reached",
+            f"by {whole(row['target_tried'] - row['target_seeds'])} of {whole(row['target_tried'])} seeds",
+        )
+    return Cell(significant(row[name]))
+
+
 def _proof(precision: str) -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
         if math.isnan(row[f"{precision}_ratio"]):
@@ -152,6 +166,26 @@ PEAK_VERDICT = Column(
 )
 TRAINING = Column(
     "training", "Training", "samples/s", _plain("samples_per_second"), "batch size over step time"
+)
+FLOPS = Column(
+    "flops",
+    "Training",
+    "GFLOP/s",
+    lambda row: Cell(significant(row["flops_per_second"] / 1e9), _of_ceiling(row)),
+    "operations of the forward and backward pass, counted from the spec (backward as twice forward; no loss, "
+    "no optimizer), over the step time; and their share of what the machine reached with a float32 matrix "
+    "product",
+)
+TARGET_TIME = Column(
+    "target_time",
+    "To target",
+    "s",
+    lambda row: _to_target(row, "target_seconds"),
+    "time in training alone until the end of the first epoch whose validation is as good as the target: "
+    "geometric mean over seeds",
+)
+TARGET_SAMPLES = Column(
+    "target_samples", "To target", "samples", lambda row: _to_target(row, "target_samples"), "the same"
 )
 INFERENCE = Column(
     "inference",
@@ -264,7 +298,8 @@ def full(name: str | None, others: Iterable[str] = ()) -> tuple[Column, ...]:
     """Every measure, for a workload whose final metric is `name`, with its other metrics."""
     return (
         *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), *map(other_metric, others)),
-        *(STEP, RATIO, VERDICT, DETECTABLE, metric_verdict(name), TRAINING, INFERENCE, IMPORT, BUILD),
+        *(STEP, RATIO, VERDICT, DETECTABLE, metric_verdict(name), TRAINING, FLOPS),
+        *(INFERENCE, TARGET_TIME, TARGET_SAMPLES, IMPORT, BUILD),
         *(COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY, PEAK_VERDICT, DEVICE_MEMORY, PROCESSES, PROOF64, PROOF32),
     )
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analyse.run import Run
-from harness.analyse.sweeps import Sweep, level_names, sweeps
+from harness.analyse.sweeps import level_names, sweeps
 from harness.report import words
-from harness.report.columns import Column, Line, brief, build
+from harness.report.columns import Column, Grid, Line, brief, build
 from harness.report.sweeps import grid
 
 # What a narrow terminal does without, the most dispensable first.
@@ -48,13 +48,13 @@ def print_summary(run: Run, console: Console) -> None:
     for sweep in sweeps(run):
         console.print()
         console.print(Text.assemble((f"{sweep.workload}: {sweep.factor}", "bold")))
-        console.print(_swept(sweep))
+        console.print(rich_grid(grid(sweep)))
     console.print()
     console.print(Text(words.control(run)))
 
 
-def _swept(sweep: Sweep) -> Table:
-    shown = grid(sweep)
+def rich_grid(shown: Grid) -> Table:
+    """A plain table for a terminal."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for place, title in enumerate(shown.titles):
         table.add_column(title, justify="right" if place in shown.numeric else "left", overflow="fold")

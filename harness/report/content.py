@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from harness.analyse.environments import Facts as EnvironmentFacts
 from harness.analyse.run import Run
 from harness.analyse.summary import other_metrics
 from harness.analyse.sweeps import level_names, sweeps
-from harness.report import words
+from harness.report import account, calibration, overhead, words
 from harness.report.columns import Cell, Grid, Table, build, full
 from harness.report.compared import Comparisons, compared
 from harness.report.latency import latency
@@ -74,6 +74,16 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A table about the whole run: before its workloads where it is what the run is for, else behind them."""
+
+    title: str
+    text: str
+    grid: Grid
+    first: bool
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything the report shows of one run."""
 
@@ -86,6 +96,7 @@ class Content:
     warnings: list[str]
     method: str
     control: str
+    sections: tuple[Section, ...]
     workloads: tuple[Workload, ...]
     settings: Facts
     machine: Facts
@@ -120,6 +131,7 @@ def gather(run: Run, drawn: Drawn) -> Content:
         warnings=words.warnings(run),
         method=words.method(run),
         control=words.control(run),
+        sections=tuple(_sections(run)),
         workloads=tuple(_workload(run, name, drawn) for name in run.workloads),
         settings=_facts({key: meta.get(key) for key in ("device", "threads", "blocks", "seed", "created")}),
         machine=_facts(meta.get("machine") or {}),
@@ -129,6 +141,18 @@ def gather(run: Run, drawn: Drawn) -> Content:
         suite=str(suite.get("text") or ""),
         run=run,
     )
+
+
+def _sections(run: Run) -> Iterator[Section]:
+    if run.calibration is not None:
+        found = run.calibration
+        yield Section("Calibration", calibration.sentence(found), calibration.grid(found), first=True)
+    if run.overheads is not None:
+        yield Section("Overhead", overhead.METHOD, overhead.grid(run.overheads), first=True)
+    if not run.account.empty:
+        yield Section(
+            "Where the time went", account.sentence(run.account), account.grid(run.account), first=False
+        )
 
 
 def _workload(run: Run, name: str, drawn: Drawn) -> Workload:
@@ -159,6 +183,7 @@ def _workload_facts(about: dict[str, Any]) -> Facts:
     counts = {
         "parameters": about.get("parameters"),
         "FLOPs a sample, forward": about.get("flops_per_sample"),
+        "FLOPs a sample, training": about.get("training_flops_per_sample"),
         "batch size": about.get("batch_size"),
         "steps an epoch": about.get("steps_per_epoch"),
         "epochs": about.get("epochs"),

@@ -186,6 +186,25 @@ class Program:
         """Floating-point operations of one evaluation of one example."""
         return sum(self.models[call.model].flops() for call in self.predict)
 
+    def training_flops(self) -> int:
+        """Floating-point operations of one training step for one example, by the usual count: a backward pass
+        is twice the forward one, half of it for the parameters and half for the inputs.
+
+        A call of a model that is not moved has no gradient of parameters, and none at all unless it is fed by
+        one that is. Losses, penalties and optimizers are not counted.
+        """
+        total = 0
+        for update in self.updates:
+            differentiated: set[str] = set()
+            for call in update.calls:
+                model, moved = self.models[call.model], call.model in update.moves
+                passed = not differentiated.isdisjoint(call.inputs)
+                if moved or passed:
+                    outputs = range(len(model.outputs))
+                    differentiated.update(output_name(call, place) for place in outputs)
+                total += model.flops() * (3 if moved else 2 if passed else 1)
+        return total
+
     def initial(self, seed: int) -> dict[str, np.ndarray]:
         """The initial value of every tensor: float64, representable in float32."""
         return {

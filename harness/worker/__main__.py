@@ -22,6 +22,7 @@ from harness.worker import settings  # noqa: E402
 from harness.worker.backend import load_backend  # noqa: E402
 from harness.worker.job import Job, write_json  # noqa: E402
 from harness.worker.measure import Diverged, exercise, measure  # noqa: E402
+from harness.worker.planted import loaded  # noqa: E402
 from harness.worker.protocol import Unsupported  # noqa: E402
 from harness.worker.verify import prove, verdict  # noqa: E402
 
@@ -30,14 +31,16 @@ MEMORY_STEPS = 50
 
 
 def run(job: Job) -> dict[str, Any]:
-    """The outcome of a job: status, reason, environment, and proof or measures."""
-    outcome: dict[str, Any] = {"status": "ok", "reason": None, "proof": None, "measures": None}
+    """The outcome of a job: status, reason, environment, proof or measures, and on what time was spent."""
+    nothing = dict.fromkeys(("reason", "proof", "measures", "spent"))
+    outcome: dict[str, Any] = {"status": "ok", **nothing}
     prefixes = settings.VARIABLES
     ran = None
     # As the user and the harness have set them: some frameworks set more on import.
     given = dict(os.environ)
     try:
         settings.apply(job.protocol, job.threads)
+        _held = loaded(job.planted)
         start = perf_counter()
         backend = load_backend(job.backend.name, Path(job.backend.folder))
         import_seconds = perf_counter() - start
@@ -57,6 +60,8 @@ def run(job: Job) -> dict[str, Any]:
             }
         else:
             outcome["measures"] = {"import_seconds": import_seconds, **measure(job, build)}
+        work_seconds = perf_counter() - start - import_seconds
+        outcome["spent"] = {"import_seconds": import_seconds, "work_seconds": work_seconds}
         ran = backend
     except Unsupported as error:
         outcome.update(status="unsupported", reason=str(error))

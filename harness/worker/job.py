@@ -5,10 +5,11 @@
      "program": {...}, "batch_size": 32, "metrics": ["accuracy"],
      "data": {"train": {"x": "train_x.npy", ...}, "validation": {...}, "test": {...}},
      "weights": "weights.npz", "order": "order.npy", "proof": "proof",
-     "protocol": {...}, "result": "result.json", "outputs": "outputs.npz"}
+     "protocol": {...}, "result": "result.json", "outputs": "outputs.npz", "planted": null}
 
 Paths are absolute. `order` is int32 (epochs, steps, batch); `proof` a folder (see `harness.worker.verify`).
 At `outputs`, unless it is null, a job that trains leaves the outputs for the test split at the end, by name.
+`planted` is a disturbance of known size, in the jobs of a calibration alone.
 """
 
 from __future__ import annotations
@@ -56,6 +57,16 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Planted:
+    """A disturbance of known size (`harness.worker.planted`)."""
+
+    slowdown: float = 0.0
+    """Every training call takes longer by this share of its own time."""
+    memory_bytes: int = 0
+    """So much memory is held besides, from before the framework is imported until the end."""
+
+
+@dataclass(frozen=True)
 class JobBackend:
     """The backend's name and its folder."""
 
@@ -84,6 +95,7 @@ class Job:
     protocol: Protocol
     result: str
     outputs: str | None = None
+    planted: Planted | None = None
 
     @staticmethod
     def read(path: Path) -> Job:

@@ -22,6 +22,7 @@ from harness.worker import energy
 from harness.worker.job import Job
 from harness.worker.latency import evaluate_latency, generate_latency, train_latency
 from harness.worker.memory import memory_bytes
+from harness.worker.planted import slowed
 from harness.worker.protocol import Built, Tensors
 from harness.worker.settings import settle
 from harness.worker.usage import Usage
@@ -37,7 +38,7 @@ class Diverged(Exception):
 def measure(job: Job, build: Any) -> dict[str, Any]:
     """Build, first step, steady steps, evaluation and, where asked for, training by the recipe."""
     start = perf_counter()
-    built: Built = build(job.program, job.setting())
+    built = slowed(build(job.program, job.setting()), job.planted)
     built.load(job.initial())
     train = built.place(_read(job, "train"))
     built.wait()
@@ -197,7 +198,8 @@ def _evaluate_passes(job: Job, evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any]:
     """Train by the recipe from the initial weights: the curve, the validation after each epoch, the test at
-    the end, whose outputs are left at the job's `outputs`. `seconds` is the time spent in training alone.
+    the end, whose outputs are left at the job's `outputs`. `seconds` is the time spent in training alone,
+    that of a validation up to there.
 
     Raises Diverged at the first loss that is not finite.
     """
@@ -219,7 +221,8 @@ def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any
                 raise Diverged(f"the training loss is {loss} by step {step} of epoch {epoch}")
             curve.append({"step": step, "loss": loss})
         if validation is not None:
-            validations.append({"epoch": epoch, "step": step, **validation.scores(validation.outputs())})
+            scores = validation.scores(validation.outputs())
+            validations.append({"epoch": epoch, "step": step, "seconds": seconds, **scores})
     outputs = test.outputs()
     scores = test.scores(outputs)
     if job.outputs is not None:
