@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from harness.spec import codec
 from harness.spec.codec import SpecError
+from harness.spec.data import Data
 from harness.spec.layers import (
     AvgPool2D,
     BatchNorm,
@@ -35,7 +36,7 @@ from harness.spec.model import Model, sequential
 from harness.spec.optimizers import SGD, Adam, Optimizer
 from harness.spec.penalties import L1, L2
 from harness.spec.program import Call, Program, Term, Update
-from harness.spec.spec import Data, Recipe, Spec
+from harness.spec.spec import Recipe, Spec
 from tests.differences import words
 
 rates = st.floats(0, 0.99)

@@ -356,7 +356,7 @@ def test_a_file_that_nobody_offers_comes_with_the_command_that_makes_it() -> Non
     said = str(caught.value)
     assert "github.com/Shenggan/BCCD_Dataset at d272fb1" in said
     assert "-c BCCD | gzip -n9 > BCCD.tar.gz" in said
-    assert state(CATALOGUE["bccd"]) == "to be packed by hand"
+    assert state(CATALOGUE["bccd"]) == "to be got by hand"
 
 
 def test_a_set_is_looked_for_in_the_folder_that_it_names(
@@ -695,5 +695,5 @@ def test_every_set_of_the_catalogue_can_be_had_and_is_pinned() -> None:
         for file in dataset.files:
             assert file.bytes > 0
             assert all(url.endswith("/" + file.name) for url in file.mirrors)
-            assert file.mirrors or dataset.packing
+            assert file.mirrors or dataset.packing or dataset.found_in
         assert catalogue.named(name) is dataset

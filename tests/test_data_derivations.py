@@ -16,8 +16,8 @@ from harness.data.catalogue import CATALOGUE, array_shapes
 from harness.data.prepared import prepare
 from harness.spec import codec
 from harness.spec.codec import SpecError
+from harness.spec.data import Data
 from harness.spec.derivations import Derivation, Grid, Latent, Noisy, OneHot, with_derived
-from harness.spec.spec import Data
 
 RANDOM = np.random.default_rng(0)
 DIGITS = {"x": (8, 8, 1), "y": ()}

@@ -17,7 +17,7 @@ from harness.data.prepared import Prepared, prepare
 from harness.errors import OnespecError, UsageError
 from harness.spec import codec
 from harness.spec.codec import SpecError
-from harness.spec.spec import Data
+from harness.spec.data import Data
 
 
 @pytest.fixture(autouse=True)
@@ -223,15 +223,15 @@ def test_one_class_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({}, "name: is missing: a data set's name, or csv or images"),
-        ({"csv": "a.csv", "images": "a"}, "images: names a table already"),
+        ({}, "name: is missing: a data set's name, or csv, images, text or wav"),
+        ({"csv": "a.csv", "images": "a"}, "images: csv names data already"),
         ({"csv": "a.csv", "kind": "class"}, "target: is missing"),
         ({"csv": "a.csv", "target": "t"}, "kind: is missing"),
         (
             {"csv": "a.csv", "target": "t", "kind": "klass"},
             "kind: unknown value 'klass'. Did you mean 'class'",
         ),
-        ({"csv": "a.csv", "target": "t", "kind": "class", "size": [1, 1]}, "size: is for images"),
+        ({"csv": "a.csv", "target": "t", "kind": "class", "size": [1, 1]}, "size: has no meaning for csv"),
         ({"csv": "a.csv", "target": "t", "kind": "class", "test": 0.0}, "test: must be positive"),
         (
             {"csv": "a.csv", "target": "t", "kind": "class", "test": 1.0},
@@ -242,7 +242,7 @@ def test_one_class_is_none(tmp_path: Path) -> None:
         ({"images": "a", "size": [4]}, "size: must have 2 items, got 1"),
         ({"images": "a", "size": [4, 4], "channels": 2}, "channels: unknown value '2'"),
         ({"images": "a", "size": [4, 4], "target": "t"}, "target: goes with csv"),
-        ({"name": "digits", "test": 0.1}, "test: goes with csv or images"),
+        ({"name": "digits", "test": 0.1}, "test: goes with csv, images, text or wav"),
         ({"name": "digits", "scale": "units"}, "scale: unknown value 'units'. Did you mean 'unit'"),
     ],
 )

@@ -24,7 +24,7 @@ from harness.data.prepared import prepare
 from harness.data.sets import blood, classified, nuclei, scenes, tables
 from harness.data.split import drawn_for_test
 from harness.errors import UsageError
-from harness.spec.spec import Data
+from harness.spec.data import Data
 
 LIMITS = Limits(members=8, member_bytes=1000, total_bytes=50_000)
 
@@ -581,5 +581,5 @@ def test_photographs_of_blood_are_resized_once_from_the_original(tmp_path: Path)
 
 
 def test_a_table_has_no_size() -> None:
-    with pytest.raises(UsageError, match="breast-cancer has no images to resize"):
+    with pytest.raises(UsageError, match="breast-cancer has no size to choose: leave it out"):
         catalogue.of(Data("breast-cancer", size=(8, 8)), Path())

@@ -20,11 +20,12 @@ from harness.score.case import Case, ScoreError
 from harness.score.detection import LEAST_CONFIDENCE, decode, detections, overlap, suppress, truth
 from harness.score.generation import gaussian_distance
 from harness.score.pictures import EXAMPLES, Kept, kind_of, make, path_of
+from harness.spec.data import Data
 from harness.spec.derivations import Grid
 from harness.spec.layers import Conv2D, Dense, Flatten, Reshape
 from harness.spec.model import Model, Network, sequential
 from harness.spec.optimizers import SGD
-from harness.spec.spec import Data, Recipe, Spec
+from harness.spec.spec import Recipe, Spec
 from tests.conftest import Onespec
 
 IMAGE = (4, 4, 1)

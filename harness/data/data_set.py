@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.data.digest import Arrays
+from harness.spec.data import Data
 
-Target = Literal["class", "value", "mask", "objects"]
-"""What stands beside an example's x: its class, a number, a mask of its pixels, or objects with boxes."""
+Target = Literal["class", "value", "mask", "objects", "none"]
+"""What stands beside an example's x: its class, a number, a mask of its pixels, objects with boxes, or only
+what the data set names itself.
+"""
 
 Scale = Literal["unit", "standard", "none"]
 """How values are scaled: to [0, 1], to mean 0 and deviation 1 over the training part, or not at all."""
@@ -39,11 +42,12 @@ class Raw:
 
     The arrays of one split have equal first axes: x and, by the data set's target, y, value, mask or objects
     (`array_shapes`). A missing value is NaN. `counts` tells how often a stated rule changed the data:
-    `{"boxes of zero size, dropped": 2}`.
+    `{"boxes of zero size, dropped": 2}`. `vocabulary` are the tokens of texts, by number.
     """
 
     arrays: Arrays
     counts: Mapping[str, int] = field(default_factory=dict)
+    vocabulary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,19 @@ class DataSet:
     are read with. `load_at` reads images at any size (height, width) from larger originals; without it the
     ones that `load` gives are resized.
 
+    `finish` makes the arrays of what `load` gives, where that is a source (a text, a series, sound) and not
+    the arrays themselves; it is the source that `content_sha256` pins. `at` gives the same data set as a spec
+    asks for it; the fields of `Data` that it heeds are in `takes`.
+
+    Of sequences: `beside` are the shapes of arrays beside x and the target's, `integers` the names of those
+    that are whole numbers, and `tokens` is how many different ones x can have, where they are tokens.
+    `like_x` are arrays that are scaled as x is. `numbers` is how many a model gives for one decision, where
+    they are not classes. Where examples follow each other in time `overlap` is not None: validation is then
+    the last of the training part, less so many examples before it, whose targets reach into it.
+
     `folder` is the name of the folder in a data dir where it is not the set's own. `packing` is for a file
-    that nobody offers for download: the folder that `PACK` makes it of, and where that is to be had.
+    that nobody offers for download: the folder that `PACK` makes it of, and where that is to be had;
+    `found_in` for one that lies in something else that is offered.
     """
 
     name: str
@@ -86,8 +101,18 @@ class DataSet:
     missing: Literal["median"] | None = None
     sources: Callable[[], dict[str, str]] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    finish: Callable[[Raw], Raw] | None = None
+    at: Callable[[Data], DataSet] | None = None
+    takes: tuple[str, ...] = ()
+    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    integers: tuple[str, ...] = ("y",)
+    tokens: int = 0
+    like_x: tuple[str, ...] = ()
+    numbers: int = 1
+    overlap: int | None = None
     folder: str | None = None
     packing: tuple[str, str] | None = None
+    found_in: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -111,7 +136,12 @@ class DataSet:
     @property
     def outputs(self) -> int:
         """How many numbers a model gives for one decision: one a class; one for a value, and for a mask."""
-        return len(self.classes) if self.target in ("class", "objects") else 1
+        return len(self.classes) if self.target in ("class", "objects") else self.numbers
+
+    def held(self, share: float, examples: int) -> tuple[int, int]:
+        """How many of so many training examples are held out for validation, and how many are left."""
+        held = round(share * examples)
+        return held, examples - held - (self.overlap or 0) * (held > 0)
 
 
 def array_shapes(data_set: DataSet) -> dict[str, tuple[int, ...]]:
@@ -122,17 +152,18 @@ def array_shapes(data_set: DataSet) -> dict[str, tuple[int, ...]]:
     - mask: x (height, width, channels) and mask (height, width, 1) of 0 and 1
     - objects: x and objects (most, 5): class, centre x, centre y, width, height, in shares of the image's
       width and height; rows that are not used have the class -1 and zeros
+    - none: x
 
-    All but y are float32.
+    And what the data set has `beside`. All but its `integers`, which are int32, are float32.
     """
-    targets: dict[Target, tuple[str, tuple[int, ...]]] = {
-        "class": ("y", ()),
-        "value": ("value", (1,)),
-        "mask": ("mask", (*data_set.shape[:2], 1)),
-        "objects": ("objects", (data_set.most_objects, 5)),
+    targets: dict[Target, dict[str, tuple[int, ...]]] = {
+        "class": {"y": ()},
+        "value": {"value": (1,)},
+        "mask": {"mask": (*data_set.shape[:2], 1)},
+        "objects": {"objects": (data_set.most_objects, 5)},
+        "none": {},
     }
-    name, shape = targets[data_set.target]
-    return {"x": data_set.shape, name: shape}
+    return {"x": data_set.shape, **targets[data_set.target], **data_set.beside}
 
 
 def mirrored(mirrors: tuple[str, ...], *files: tuple[str, int, str]) -> tuple[File, ...]:

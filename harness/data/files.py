@@ -22,7 +22,7 @@ class Place(enum.Enum):
     DATA_DIR = "in data dir"
     CACHE = "in cache"
     ABSENT = "to be downloaded"
-    UNOFFERED = "to be packed by hand"
+    UNOFFERED = "to be got by hand"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def locate(dataset: DataSet, file: File, data_dir: Path | None) -> tuple[Place, 
     cached = data_cache(dataset) / file.name
     if cached.is_file():
         return Place.CACHE, cached
-    return (Place.ABSENT if dataset.packing is None else Place.UNOFFERED), None
+    offered = dataset.packing is None and dataset.found_in is None
+    return (Place.ABSENT if offered else Place.UNOFFERED), None
 
 
 def _belongs_to_another(dataset: DataSet, file: File, path: Path) -> bool:
@@ -134,6 +135,8 @@ def _from_cache(dataset: DataSet, file: File, progress: Progress | None) -> Path
 
 
 def _way_out(dataset: DataSet, file: File) -> str:
+    if dataset.found_in is not None:
+        return f"Get the file from {dataset.found_in},"
     if dataset.packing is None:
         return "Try again later, or get the files elsewhere"
     folder, origin = dataset.packing

@@ -17,7 +17,7 @@ from harness.data.data_set import DataSet, Raw
 from harness.data.disk import DataError, file_sha256
 from harness.data.split import drawn_for_test, split
 from harness.errors import UsageError, unknown
-from harness.spec.spec import Data
+from harness.spec.data import Data
 
 
 def table(data: Data, path: Path) -> DataSet:
@@ -28,10 +28,10 @@ def table(data: Data, path: Path) -> DataSet:
     all are numbers. The test set is `data.test` of the rows, stratified by class. Empty lines are left out.
     Raises `UsageError` or `DataError`, naming the file, the line and the column.
     """
-    read = _read_table(path, str(data.target), _sha256(path))
+    read = _read_table(path, str(data.target), sha256_of(path))
     arrays: dict[str, npt.NDArray[Any]] = {"x": read.features}
     if data.kind == "class":
-        classes = _distinct(read.target)
+        classes = distinct(read.target)
         if len(classes) < 2:
             raise DataError(
                 f"{path}: the column {data.target!r} has one class, {classes[0]!r}; two are needed"
@@ -42,7 +42,7 @@ def table(data: Data, path: Path) -> DataSet:
         classes = ()
         values = [_number(path, line, str(data.target), text) for line, text in read.lines()]
         arrays["value"] = np.array(values, np.float64)[:, np.newaxis]
-    test = _test_rows(data, path, len(read.target), arrays.get("y"))
+    test = test_rows(data, path, len(read.target), arrays.get("y"))
     return DataSet(
         name=data.name,
         title=f"{path.name}: {data.target}"
@@ -75,7 +75,8 @@ class _Table:
         return zip(self.line_numbers, self.target, strict=True)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a user's file. Raises `UsageError` where there is none."""
     try:
         return file_sha256(path)
     except OSError as error:
@@ -89,7 +90,7 @@ def _read_table(path: Path, target: str, sha256: str) -> _Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             rows = csv.reader(handle, strict=True)
-            header = _header(path, next(rows, []), target)
+            header = header_of(path, next(rows, []), target)
             place = header.index(target)
             for row in rows:
                 if not row:
@@ -104,7 +105,7 @@ def _read_table(path: Path, target: str, sha256: str) -> _Table:
                         if column != place
                     ]
                 )
-                targets.append(_present(path, where, target, row[place]))
+                targets.append(present(path, where, target, row[place]))
                 line_numbers.append(where)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not in UTF-8 ({error.reason} at byte {error.start})") from error
@@ -117,21 +118,28 @@ def _read_table(path: Path, target: str, sha256: str) -> _Table:
     return _Table(np.array(features, np.float64), targets, line_numbers, sha256)
 
 
-def _header(path: Path, row: list[str], target: str) -> list[str]:
+def header_of(path: Path, row: list[str], *needed: str) -> list[str]:
+    """The columns' names. Raises `DataError` where they are not told apart, `UsageError` where one that is
+    `needed` is not there.
+    """
     header = [name.strip() for name in row]
     if not header:
         raise DataError(f"{path}: line 1 is empty; it should name the columns")
     for column, name in enumerate(header, 1):
         if not name or name in header[: column - 1]:
             raise DataError(f"{path}: line 1 names column {column} {name!r}; each needs a name of its own")
-    if target not in header:
-        raise UsageError(f"{path}: {unknown('column', target, header)}")
+    for name in needed:
+        if name not in header:
+            raise UsageError(f"{path}: {unknown('column', name, header)}")
     if len(header) == 1:
-        raise DataError(f"{path}: has only the column {target!r}, and no feature (commas separate columns)")
+        raise DataError(
+            f"{path}: has only the column {header[0]!r}, and no feature (commas separate columns)"
+        )
     return header
 
 
-def _present(path: Path, line: int, column: str, text: str) -> str:
+def present(path: Path, line: int, column: str, text: str) -> str:
+    """A field without the white space around it. Raises `DataError` where nothing is left."""
     stripped = text.strip()
     if not stripped:
         raise DataError(
@@ -142,7 +150,7 @@ def _present(path: Path, line: int, column: str, text: str) -> str:
 
 
 def _number(path: Path, line: int, column: str, text: str) -> float:
-    stripped = _present(path, line, column, text)
+    stripped = present(path, line, column, text)
     try:
         # Python reads 1_000 as a number, which no other program does.
         found = math.nan if "_" in stripped else float(stripped)
@@ -156,7 +164,8 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
     return found
 
 
-def _distinct(texts: list[str]) -> tuple[str, ...]:
+def distinct(texts: list[str]) -> tuple[str, ...]:
+    """The different ones, in the order of their numbers where all are numbers."""
     found = set(texts)
     try:
         return tuple(sorted(found, key=lambda text: (float(text), text)))
@@ -164,9 +173,10 @@ def _distinct(texts: list[str]) -> tuple[str, ...]:
         return tuple(sorted(found))
 
 
-def _test_rows(
+def test_rows(
     data: Data, path: Path, examples: int, classes: npt.NDArray[np.int32] | None
 ) -> npt.NDArray[np.bool_]:
+    """Which of a user's examples are the test set. Raises `DataError` where one of the parts is empty."""
     test = drawn_for_test(examples, data.test or 0.0, classes)
     if test.all() or not test.any():
         raise DataError(f"{path}: a test set of {data.test} of its {examples} examples leaves a part empty")
@@ -180,11 +190,11 @@ def folder(data: Data, path: Path) -> DataSet:
 
     Raises `UsageError` or `DataError`, naming the file.
     """
-    listed = _listed(path)
-    classes = tuple(listed)
-    files = [file for found in listed.values() for file in found]
-    y = np.repeat(np.arange(len(classes), dtype=np.int32), [len(found) for found in listed.values()])
-    test = _test_rows(data, path, len(files), y)
+    by_class = listed(path)
+    classes = tuple(by_class)
+    files = [file for found in by_class.values() for file in found]
+    y = np.repeat(np.arange(len(classes), dtype=np.int32), [len(found) for found in by_class.values()])
+    test = test_rows(data, path, len(files), y)
     height, width = data.size or (0, 0)
     channels = data.channels or 3
 
@@ -193,13 +203,13 @@ def folder(data: Data, path: Path) -> DataSet:
 
         x = np.empty((len(files), height, width, channels), np.uint8)
         for place, file in enumerate(files):
-            x[place] = read_image(_bytes(file), str(file), channels, (height, width))
+            x[place] = read_image(bytes_of(file), str(file), channels, (height, width))
         return Raw(split({"x": x, "y": y}, test))
 
     def sources() -> dict[str, str]:
         digest = hashlib.sha256()
         for file in files:
-            content = hashlib.sha256(_bytes(file)).hexdigest()
+            content = hashlib.sha256(bytes_of(file)).hexdigest()
             digest.update(f"{file.relative_to(path).as_posix()}\0{content}\n".encode())
         return {"images": digest.hexdigest()}
 
@@ -219,7 +229,8 @@ def folder(data: Data, path: Path) -> DataSet:
     )
 
 
-def _listed(path: Path) -> dict[str, list[Path]]:
+def listed(path: Path, things: str = "images") -> dict[str, list[Path]]:
+    """The files of a folder's subfolders, by class. Raises `UsageError` or `DataError`, naming the file."""
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such folder")
     found: dict[str, list[Path]] = {}
@@ -230,13 +241,13 @@ def _listed(path: Path) -> dict[str, list[Path]]:
             found[entry.name] = _visible(entry)
             for file in found[entry.name]:
                 if not file.is_file():
-                    raise DataError(f"{file}: is no file; a class's folder holds images only")
+                    raise DataError(f"{file}: is no file; a class's folder holds {things} only")
             if not found[entry.name]:
-                raise DataError(f"{entry}: the class has no images")
+                raise DataError(f"{entry}: the class has no {things}")
     except OSError as error:
         raise DataError(f"{path}: cannot be listed: {error.strerror or error}") from error
     if len(found) < 2:
-        raise DataError(f"{path}: has {len(found)} classes; two folders of images are needed at least")
+        raise DataError(f"{path}: has {len(found)} classes; two folders of {things} are needed at least")
     return found
 
 
@@ -244,7 +255,8 @@ def _visible(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
 
 
-def _bytes(file: Path) -> bytes:
+def bytes_of(file: Path) -> bytes:
+    """A user's file's content. Raises `DataError` where it cannot be read."""
     try:
         return file.read_bytes()
     except OSError as error:

@@ -106,6 +106,9 @@ def prepare(
     epoch's). Both parts keep the data set's order. With 0 there is no validation set and `seed` is without
     effect. A missing value becomes the median of its column in the training part that is left.
 
+    Examples that follow each other in time are no matter of chance: the last ones of the training part are
+    the validation set.
+
     `scale` is "unit" (x in [0, 1]), "standard" (x, by feature or channel, and a value to regress less their
     mean, over their standard deviation, both of the training part that is left) or "none" (the source's
     values); without it the data set's own. Classes become int32, other numbers float32.
@@ -122,6 +125,8 @@ def prepare(
         raise unknown("scale", scale, SCALES)
     if scale == "unit" and dataset.value_range is None:
         raise UsageError(f'{dataset.name} has no bounds that "unit" could scale: choose "standard" or "none"')
+    if scale != "none" and "x" in dataset.integers:
+        raise UsageError(f'{dataset.name} is made of tokens, which have no scale: leave it out or say "none"')
     if not 0 <= held_out < 1:
         raise UsageError(f"the held-out fraction must lie in 0 ... 1 (without 1), not {held_out}")
     with_derived(array_shapes(dataset), derive)
@@ -165,7 +170,8 @@ def prepare(
             "sources": sources,
         }
         counts = {**raw.counts, **filled, **dropped}
-        meta |= {key: told for key, told in {"counts": counts, "standardised": moments}.items() if told}
+        further = {"counts": counts, "standardised": moments, "vocabulary": list(raw.vocabulary)}
+        meta |= {key: told for key, told in further.items() if told}
         arrays = {
             f"{split}_{array}": values for split, part in parts.items() for array, values in part.items()
         }
@@ -188,16 +194,21 @@ def _split(dataset: DataSet, raw: Arrays, held_out: float, seed: int) -> Parts:
         parts[split][array] = values
     train = parts["train"]
     total = len(train["x"])
-    held = round(held_out * total)
-    if held_out and not 0 < held < total:
+    held, left = dataset.held(held_out, total)
+    if held_out and not (0 < held < total and left > 0):
         raise UsageError(
             f"holding out {held_out} of the {total} training examples of {dataset.name} leaves a part empty"
         )
     if held:
-        chosen = np.zeros(total, bool)
-        chosen[generator(seed, 0, 1).permutation(total)[:held]] = True
-        parts["validation"] = {array: values[chosen] for array, values in train.items()}
-        parts["train"] = {array: values[~chosen] for array, values in train.items()}
+        validation, kept = np.zeros(total, bool), np.zeros(total, bool)
+        if dataset.overlap is None:
+            validation[generator(seed, 0, 1).permutation(total)[:held]] = True
+            kept = ~validation
+        else:
+            validation[total - held :] = True
+            kept[:left] = True
+        parts["validation"] = {array: values[validation] for array, values in train.items()}
+        parts["train"] = {array: values[kept] for array, values in train.items()}
     return {split: part for split, part in parts.items() if part}
 
 
@@ -224,16 +235,17 @@ def _scale(dataset: DataSet, parts: Parts, scale: str) -> dict[str, dict[str, li
     """Scale every split and give every array its type; mean and deviation of what was standardised."""
     moments: dict[str, _Moments] = {}
     if scale == "standard":
-        names = [name for name in ("x", "value") if name in parts["train"]]
+        names = [name for name in ("x", "value") if name in parts["train"] and name not in dataset.like_x]
         moments = {name: _moments(parts["train"][name]) for name in names}
     for part in parts.values():
         for name, values in part.items():
-            if name in moments:
-                part[name] = _standardised(values, moments[name])
-            elif name == "x" and scale == "unit" and dataset.value_range is not None:
+            scaled_as = "x" if name in dataset.like_x else name
+            if scaled_as in moments:
+                part[name] = _standardised(values, moments[scaled_as])
+            elif scaled_as == "x" and scale == "unit" and dataset.value_range is not None:
                 part[name] = _to_unit(values, dataset.value_range)
             else:
-                part[name] = values.astype(np.int32 if name == "y" else np.float32)
+                part[name] = values.astype(np.int32 if name in dataset.integers else np.float32)
     return {
         name: {"mean": found.mean.tolist(), "deviation": found.deviation.tolist()}
         for name, found in moments.items()

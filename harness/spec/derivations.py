@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.spec.codec import SpecError, family, member
-from harness.spec.layers.base import Shape, check_positive
+from harness.spec.layers.base import Shape, check_positive, check_rate
 
 
 @family
@@ -193,6 +193,76 @@ class Grid(Derivation):
         """Objects that found no place."""
         objects, placed = np.sum(arrays["objects"][..., 0] >= 0), np.sum(arrays["boxes"][..., 0] == 1)
         return {"objects without a free anchor in their cell, dropped": int(objects - placed)}
+
+
+@member("masked")
+@dataclass(frozen=True)
+class Masked(Derivation):
+    """`masked`, like the tokens `x`, of which some are hidden, and `weights` (time,), 1 where they are.
+
+    Of an example's tokens that are not special, n in all, max(1, round(rate * n)) are drawn: eight in ten of
+    them become the token `mask`, one in ten any of `first` ... `tokens` - 1, and one stays as it is (Devlin
+    et al. 2019, section 3.1). Those below `first` are special.
+    """
+
+    tokens: int
+    rate: float = 0.15
+    mask: int = 4
+    first: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rate(rate=self.rate)
+        if self.tokens <= self.first:
+            raise SpecError(
+                f"must be more than the {self.first} special ones, got {self.tokens}", ("tokens",)
+            )
+
+    def shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+        """`masked` and `weights`."""
+        shape = _shape(shapes, "x")
+        if len(shape) != 1:
+            raise SpecError(f"needs tokens x (time,), got {shape}")
+        return {"masked": shape, "weights": shape}
+
+    def apply(
+        self, arrays: Mapping[str, np.ndarray], split: str, random: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """A number is drawn for each place, and the lowest ones of an example's are hidden."""
+        x = arrays["x"]
+        if x.max(initial=0) >= self.tokens:
+            raise SpecError(
+                f"the {split} split has the token {x.max()}, not below {self.tokens}", ("tokens",)
+            )
+        ordinary = x >= self.first
+        if not np.all(ordinary.any(1)):
+            raise SpecError(f"the {split} split has an example without a token that could be hidden")
+        drawn = np.where(ordinary, random.random(x.shape), 2.0)
+        count = np.maximum(1, np.round(self.rate * ordinary.sum(1))).astype(np.int64)
+        hidden = np.argsort(np.argsort(drawn, 1), 1) < count[:, np.newaxis]
+        fate = random.random(x.shape)
+        other = random.integers(self.first, self.tokens, x.shape)
+        masked = np.where(hidden & (fate < 0.8), self.mask, x)
+        masked = np.where(hidden & (fate >= 0.9), other, masked)
+        return {"masked": masked.astype(np.int32), "weights": hidden.astype(np.float32)}
+
+
+@member("segments")
+@dataclass(frozen=True)
+class Segments(Derivation):
+    """`segments`, like the tokens `x`: the part of a text that each belongs to (Devlin et al. 2019), which is
+    0 for all, since a text is one part.
+    """
+
+    def shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+        """`segments`."""
+        return {"segments": _shape(shapes, "x")}
+
+    def apply(
+        self, arrays: Mapping[str, np.ndarray], split: str, random: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Zeros."""
+        return {"segments": np.zeros(arrays["x"].shape, np.int32)}
 
 
 def with_derived(shapes: Mapping[str, Shape], derive: Sequence[Derivation]) -> dict[str, Shape]:

@@ -6,38 +6,15 @@ by `harness.score` from the test outputs that a worker leaves behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
-Arrays = Mapping[str, np.ndarray]
+from harness.spec.metric import Arrays, Metric, choices, pair, prediction
+from harness.spec.sequence_metrics import SEQUENCE_METRICS
 
 LEAST_ERROR = 1e-10
 """The least mean squared error that a PSNR tells from zero: 100 dB is the most there is."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric's name for people, its unit (empty: none) and what it is.
-
-    `arrays` names what it reads of a split besides the outputs. `compute(outputs, arrays)` gives its value
-    from outputs (examples, *shape) in the program's order, of which the first is the prediction; None: see
-    `harness.score`.
-    """
-
-    title: str
-    unit: str
-    higher_is_better: bool
-    definition: str
-    arrays: tuple[str, ...]
-    compute: Callable[[Arrays, Arrays], float] | None = None
-
-    def check(self, arrays: Iterable[str]) -> None:
-        """Raise ValueError where a split with these arrays lacks one."""
-        missing = sorted(set(self.arrays) - set(arrays))
-        if missing:
-            raise ValueError(f"{self.title} needs the array {missing[0]!r}, which the data do not have")
 
 
 def compute(names: Iterable[str], outputs: Arrays, arrays: Arrays) -> dict[str, float]:
@@ -54,23 +31,8 @@ def compute(names: Iterable[str], outputs: Arrays, arrays: Arrays) -> dict[str, 
     return scores
 
 
-def prediction(outputs: Arrays) -> np.ndarray:
-    """The first output."""
-    return next(iter(outputs.values()))
-
-
-def _pair(outputs: Arrays, arrays: Arrays, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The prediction and the array `name` in float64. Raises ValueError where their shapes differ."""
-    found, true = prediction(outputs), arrays[name]
-    if found.shape != true.shape:
-        raise ValueError(f"the prediction is {found.shape}, the array {name!r} is {true.shape}")
-    return found.astype(np.float64), true.astype(np.float64)
-
-
 def _accuracy(outputs: Arrays, arrays: Arrays) -> float:
-    found, true = np.argmax(prediction(outputs), -1), arrays["y"]
-    if found.shape != true.shape:
-        raise ValueError(f"the predicted classes are {found.shape}, the array 'y' is {true.shape}")
+    found, true = choices(outputs, arrays, "y")
     return float(np.mean(found == true))
 
 
@@ -90,12 +52,12 @@ def _roc_auc(outputs: Arrays, arrays: Arrays) -> float:
 
 
 def _rmse(outputs: Arrays, arrays: Arrays) -> float:
-    found, true = _pair(outputs, arrays, "value")
+    found, true = pair(outputs, arrays, "value")
     return float(np.sqrt(np.mean((found - true) ** 2)))
 
 
 def _r2(outputs: Arrays, arrays: Arrays) -> float:
-    found, true = _pair(outputs, arrays, "value")
+    found, true = pair(outputs, arrays, "value")
     spread = np.sum((true - true.mean()) ** 2)
     if spread == 0:
         raise ValueError("R2 needs values that are not all equal")
@@ -103,16 +65,16 @@ def _r2(outputs: Arrays, arrays: Arrays) -> float:
 
 
 def _reconstruction_error(outputs: Arrays, arrays: Arrays) -> float:
-    found, true = _pair(outputs, arrays, "x")
+    found, true = pair(outputs, arrays, "x")
     return float(np.mean((found - true) ** 2))
 
 
 def _psnr(outputs: Arrays, arrays: Arrays) -> float:
-    return _decibels(*_pair(outputs, arrays, "x"))
+    return _decibels(*pair(outputs, arrays, "x"))
 
 
 def _psnr_gained(outputs: Arrays, arrays: Arrays) -> float:
-    found, true = _pair(outputs, arrays, "x")
+    found, true = pair(outputs, arrays, "x")
     return _decibels(found, true) - _decibels(arrays["noisy"].astype(np.float64), true)
 
 
@@ -135,7 +97,7 @@ def _dice(outputs: Arrays, arrays: Arrays) -> float:
 
 def _pixels(outputs: Arrays, arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each image: the pixels in both masks, in the found one, in the true one."""
-    logits, mask = _pair(outputs, arrays, "mask")
+    logits, mask = pair(outputs, arrays, "mask")
     found = (logits > 0).reshape(len(logits), -1)
     true = (mask > 0.5).reshape(len(mask), -1)
     return (found & true).sum(1), found.sum(1), true.sum(1)
@@ -243,4 +205,5 @@ METRICS = {
         "components as the code (the second output) has numbers",
         ("x",),
     ),
+    **SEQUENCE_METRICS,
 }
