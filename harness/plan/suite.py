@@ -16,11 +16,11 @@ from harness.plan.lines import line_of
 from harness.plan.variants import AS_WRITTEN, Origin, Sweep, expand
 from harness.spec import codec
 from harness.spec.codec import SpecError
+from harness.spec.data import Data
 from harness.spec.layers.base import Layer, check_positive
 from harness.spec.losses import Loss
 from harness.spec.optimizers import Optimizer
 from harness.spec.penalties import Penalty
-from harness.spec.spec import Data
 
 
 @dataclass(frozen=True)

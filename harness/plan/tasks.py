@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.spec.codec import SpecError
+from harness.spec.generation import Generation
 from harness.spec.layers.base import Shape
-from harness.spec.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, Yolo
+from harness.spec.losses import BinaryCrossEntropy, CrossEntropy, Loss, MeanSquaredError, Sharpe, Yolo
 from harness.spec.model import Model
 from harness.spec.optimizers import Optimizer
 from harness.spec.penalties import Penalty
@@ -29,20 +30,23 @@ class Training:
 
 @dataclass(frozen=True)
 class Supervised:
-    """One model on the array `given`, whose first output is held against the arrays `targets` by `loss`,
-    unless the suite names another. `loss` may depend on the targets' shapes.
+    """One model on the arrays that its inputs are called after (`x`, `lengths`), or that `given` names for
+    them. Its first output is held against the arrays `targets` by `loss`, unless the suite names another.
+    `loss` may depend on the targets' shapes. The input `generates` is of tokens that can be generated.
     """
 
-    given: str
     targets: tuple[str, ...]
     loss: Callable[[Shapes], Loss]
+    given: Mapping[str, str] = field(default_factory=dict)
+    generates: str | None = None
 
     def program(self, models: Models, shapes: Shapes, training: Training) -> Program:
         """The program. Raises SpecError where models, loss and data do not fit."""
         if set(models) != {"model"}:
             raise SpecError(f"needs one model, the architecture gives {sorted(models)}")
-        arrays = _chosen(shapes, (self.given, *self.targets))
-        call = Call("output", "model", (self.given,))
+        given = tuple(self.given.get(name, name) for name in models["model"].inputs)
+        arrays = _chosen(shapes, (*given, *self.targets))
+        call = Call("output", "model", given)
         loss = training.loss or self.loss(arrays)
         update = Update(
             "train",
@@ -54,7 +58,8 @@ class Supervised:
             training.clip_norm,
         )
         outputs = tuple(output_name(call, place) for place in range(len(models["model"].outputs)))
-        return Program(arrays, dict(models), (update,), (call,), outputs)
+        generates = None if self.generates is None else Generation("model", self.generates)
+        return Program(arrays, dict(models), (update,), (call,), outputs, generates)
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,17 @@ def _chosen(shapes: Shapes, names: tuple[str, ...]) -> dict[str, Shape]:
 
 
 TASKS: dict[str, Supervised | Adversarial] = {
-    "classify": Supervised("x", ("y",), lambda _: CrossEntropy()),
-    "score": Supervised("x", ("one_hot",), lambda _: MeanSquaredError()),
-    "regress": Supervised("x", ("value",), lambda _: MeanSquaredError()),
-    "reconstruct": Supervised("x", ("x",), lambda _: MeanSquaredError()),
-    "denoise": Supervised("noisy", ("x",), lambda _: MeanSquaredError()),
-    "segment": Supervised("x", ("mask",), lambda _: BinaryCrossEntropy()),
-    "detect": Supervised("x", ("boxes", "classes"), lambda shapes: Yolo(shapes["boxes"][2])),
+    "classify": Supervised(("y",), lambda _: CrossEntropy()),
+    "score": Supervised(("one_hot",), lambda _: MeanSquaredError()),
+    "regress": Supervised(("value",), lambda _: MeanSquaredError()),
+    "reconstruct": Supervised(("x",), lambda _: MeanSquaredError()),
+    "denoise": Supervised(("x",), lambda _: MeanSquaredError(), {"x": "noisy"}),
+    "segment": Supervised(("mask",), lambda _: BinaryCrossEntropy()),
+    "detect": Supervised(("boxes", "classes"), lambda shapes: Yolo(shapes["boxes"][2])),
     "generate": Adversarial(),
+    "forecast": Supervised(("value",), lambda _: MeanSquaredError()),
+    "language": Supervised(("y",), lambda _: CrossEntropy(), generates="x"),
+    "fill": Supervised(("x", "weights"), lambda _: CrossEntropy(), {"x": "masked"}),
+    "translate": Supervised(("y", "weights"), lambda _: CrossEntropy(), generates="target"),
+    "allocate": Supervised(("returns",), lambda _: Sharpe()),
 }

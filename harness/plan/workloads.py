@@ -13,7 +13,7 @@ from harness.data.data_set import DataSet, array_shapes
 from harness.data.order import batch_order
 from harness.data.prepared import Prepared, prepare
 from harness.errors import UsageError, unknown
-from harness.plan.architectures import build_models
+from harness.plan.architectures import Given, build_models
 from harness.plan.proof_files import save_arrays, write_proof
 from harness.plan.suite import SuiteFile, WorkloadTable
 from harness.plan.tasks import TASKS, Training
@@ -34,6 +34,11 @@ class Workload:
     data_set: DataSet
     train_examples: int
     proof_batch: int | None = None
+
+    @property
+    def test_examples(self) -> int:
+        """Examples of the test split."""
+        return self.data_set.test_examples
 
     @property
     def batch_size(self) -> int:
@@ -92,14 +97,18 @@ def _build(table: WorkloadTable, beside: Path) -> Workload:
         shapes = with_derived(array_shapes(data_set), table.data.derive)
     except SpecError as error:
         raise error.under("data") from None
-    models = _models(table, beside, data_set.shape, data_set.outputs)
+    models = _models(table, beside, Given(shapes, data_set.outputs, data_set.tokens))
+    for model in models.values():
+        if "x" in model.inputs and (model.inputs["x"].dtype == "int") != (data_set.tokens > 0):
+            made_of = "tokens" if data_set.tokens else "numbers"
+            raise SpecError(f"takes no x of {made_of}, which {data_set.name} has", ("architecture",))
     training = Training(table.optimizer, table.loss, table.penalties, table.clip_norm)
     try:
         program = TASKS[table.task].program(models, shapes, training)
     except SpecError as error:
         raise SpecError(f"model, loss and data do not fit: {error.message}", ("name",)) from None
     batch_size = None if table.recipe.batch_size == "full" else table.recipe.batch_size
-    examples = data_set.train_examples - round(table.data.held_out * data_set.train_examples)
+    _, examples = data_set.held(table.data.held_out, data_set.train_examples)
     if batch_size is not None and batch_size > examples:
         raise SpecError(f"is larger than the training set of {examples} examples", ("recipe", "batch_size"))
     try:
@@ -118,11 +127,11 @@ def _build(table: WorkloadTable, beside: Path) -> Workload:
     )
 
 
-def _models(table: WorkloadTable, beside: Path, shape: tuple[int, ...], classes: int) -> dict[str, Model]:
+def _models(table: WorkloadTable, beside: Path, data: Given) -> dict[str, Model]:
     if table.architecture is not None:
-        return build_models(table.architecture, beside, shape, classes, table.model)
+        return build_models(table.architecture, beside, data, table.model)
     try:
-        return {"model": sequential(shape, *table.layers)}
+        return {"model": sequential(data.shape, *table.layers, dtype="int" if data.tokens else "float")}
     except SpecError as error:
         # sequential's nodes are the suite's layers, one for one.
         raise SpecError(error.message, ("layers", *error.path[1:2])) from None
