@@ -215,6 +215,8 @@ class Run:
             result=str(result.resolve()),
             outputs=None if outputs is None else str(outputs.resolve()),
             planted=job.planted,
+            left=None if outputs is None else score.outputs_wanted(spec),
+            generate=None if outputs is None else score.generating(spec, ready.workload.test_examples),
         )
 
     def _outputs(self, job: PlannedJob) -> Path | None:
@@ -232,9 +234,10 @@ class Run:
             return outcome
         ready = self.ready[job.workload]
         spec = ready.workload.spec
-        classes = tuple(ready.inputs.data.meta["classes"])
+        meta = ready.inputs.data.meta
+        classes, vocabulary = tuple(meta["classes"]), tuple(meta.get("vocabulary", ()))
         try:
-            case = Case.read(spec, outputs, ready.inputs.files(), classes)
+            case = Case.read(spec, outputs, ready.inputs.files(), classes, vocabulary)
             found = score.scores(case)
             if job.block == 0:
                 score.keep(case, path_of(self.store.folder, job.workload, job.contender), job.seed)

@@ -314,11 +314,14 @@ def brief(name: str | None) -> tuple[Column, ...]:
 
 @dataclass(frozen=True)
 class Grid:
-    """A plain table: its titles, its rows, whose first cells name them, and the places of numeric columns."""
+    """A plain table: its titles, its rows, whose first cells name them, and the places of columns that are
+    numeric, and of those whose text may take several lines.
+    """
 
     titles: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     numeric: tuple[int, ...]
+    wrapped: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from harness.report.compared import Comparisons, compared
 from harness.report.latency import latency
 from harness.report.numbers import gibibytes, scientific, whole
 from harness.report.sweeps import grid
+from harness.report.texts import texts
 
 Facts = list[tuple[str, str]]
 _GROUPS = ("output", "loss", "gradient", "parameters")
@@ -65,6 +66,7 @@ class Workload:
     table: Table
     comparisons: Comparisons | None
     latency: Grid | None
+    texts: Grid | None
     figures: tuple[Figure, ...]
     sweeps: tuple[SweepShown, ...]
     is_level: bool
@@ -166,6 +168,7 @@ def _workload(run: Run, name: str, drawn: Drawn) -> Workload:
         table=build(run.summary_of(name), full(about.get("metric"), other_metrics(about))),
         comparisons=compared(run, name),
         latency=latency(run, name),
+        texts=texts(run, name),
         figures=drawn.workloads.get(name, ()),
         sweeps=tuple(
             SweepShown(sweep.factor, drawn.sweeps.get((name, sweep.factor)), grid(sweep))

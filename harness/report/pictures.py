@@ -83,15 +83,15 @@ class Chosen:
 
 def draw(run: Run, workload: str) -> Iterator[Drawing]:
     """The pictures that the run has of the workload."""
-    chosen = _chosen(run, workload)
-    if not chosen.kept:
+    shown = chosen(run, workload)
+    if not shown.kept or shown.first.kind == "texts":
         return
-    yield _DRAWN[chosen.first.kind](chosen)
-    if "code" in chosen.first.arrays:
-        yield _codes(chosen)
+    yield _DRAWN[shown.first.kind](shown)
+    if "code" in shown.first.arrays:
+        yield _codes(shown)
 
 
-def _chosen(run: Run, workload: str) -> Chosen:
+def chosen(run: Run, workload: str) -> Chosen:
     """One contender a backend, its default mode where that has a picture, in the run's order."""
     paths = {contender: path_of(run.folder, workload, contender) for contender in run.meta["contenders"]}
     found = [contender for contender, path in paths.items() if path.is_file()]

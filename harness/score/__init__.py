@@ -12,20 +12,30 @@ from harness.score.detection import map50
 from harness.score.generation import frechet_distance
 from harness.score.pictures import kind_of, make
 from harness.score.reduction import mse_over_pca
+from harness.score.texts import bleu, generating
 from harness.spec.metrics import METRICS
 from harness.spec.spec import Spec
+
+__all__ = ["SCORES", "generating", "keep", "outputs_wanted", "scores", "wanted"]
 
 SCORES: dict[str, Callable[[Case], float]] = {
     "map50": map50,
     "frechet_distance": frechet_distance,
     "mse_over_pca": mse_over_pca,
+    "bleu": bleu,
 }
 """By the names that `METRICS` gives to what is not computed there."""
 
 
 def wanted(spec: Spec) -> bool:
-    """Whether the outputs for the test split are to be scored or shown."""
+    """Whether something of the test split is to be scored or shown."""
     return any(name in SCORES for name in spec.metrics) or kind_of(spec) is not None
+
+
+def outputs_wanted(spec: Spec) -> tuple[str, ...]:
+    """The program's outputs that a worker is to leave: none where only generated tokens are looked at."""
+    scored = any(name in SCORES and name != "bleu" for name in spec.metrics)
+    return spec.program.outputs if scored or kind_of(spec) not in (None, "texts") else ()
 
 
 def scores(case: Case) -> dict[str, float]:

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from harness.errors import OnespecError
-from harness.spec.metrics import Arrays, prediction
+from harness.spec.metric import Arrays, prediction
 from harness.spec.spec import Spec
 
 
@@ -21,7 +21,9 @@ class ScoreError(OnespecError):
 @dataclass(frozen=True)
 class Case:
     """A workload's spec, the outputs of one trained contender for the test split, by name in the program's
-    order, and the arrays of the splits that they are held against. `classes` are the data set's, by number.
+    order, and the arrays of the splits that they are held against. `classes` are the data set's, by number,
+    and `vocabulary` its tokens. `generated` are the tokens (examples, count) that the contender generated for
+    the first test examples, if any. Of the outputs there are those that a score needs.
     """
 
     spec: Spec
@@ -29,6 +31,8 @@ class Case:
     train: Arrays
     test: Arrays
     classes: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    generated: np.ndarray | None = None
 
     @property
     def prediction(self) -> np.ndarray:
@@ -43,7 +47,11 @@ class Case:
 
     @staticmethod
     def read(
-        spec: Spec, outputs: Path, files: Mapping[str, Mapping[str, str]], classes: tuple[str, ...] = ()
+        spec: Spec,
+        outputs: Path,
+        files: Mapping[str, Mapping[str, str]],
+        classes: tuple[str, ...] = (),
+        vocabulary: tuple[str, ...] = (),
     ) -> Case:
         """A case from the file that a worker left and the arrays' files by split and name.
 
@@ -51,14 +59,15 @@ class Case:
         """
         try:
             with np.load(outputs, allow_pickle=False) as archive:
-                found = {name: archive[name] for name in spec.program.outputs}
+                found = {name: archive[name] for name in spec.program.outputs if name in archive.files}
+                generated = archive["generated"] if "generated" in archive.files else None
             train, test = (
                 {name: np.load(path, mmap_mode="r") for name, path in files[split].items()}
                 for split in ("train", "test")
             )
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise ScoreError(f"the outputs cannot be read: {error}") from error
-        return Case(spec, found, train, test, classes)
+        return Case(spec, found, train, test, classes, vocabulary, generated)
 
 
 def flat(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The few examples of a contender's test outputs that a run keeps to be looked at, one file each.
+"""The few examples of a contender's test outputs that a run keeps to be looked at or read, one file each.
 
 `<run>/pictures/<workload>__<contender>.npz` holds `kind`, `seed`, `classes` and the arrays that `make` lists.
 """
@@ -14,15 +14,22 @@ from zipfile import BadZipFile
 import numpy as np
 
 from harness.errors import UsageError
+from harness.score import texts
 from harness.score.case import Case
 from harness.score.detection import Detections, anchors_of, detections, truth
 from harness.score.reduction import plane
 from harness.spec.spec import Spec
 
-Kind = Literal["reconstructions", "samples", "masks", "detections"]
+Kind = Literal["reconstructions", "samples", "masks", "detections", "texts"]
 
-EXAMPLES: Mapping[Kind, int] = {"reconstructions": 6, "samples": 64, "masks": 5, "detections": 5}
-"""Images that are kept of each kind."""
+EXAMPLES: Mapping[Kind, int] = {
+    "reconstructions": 6,
+    "samples": 64,
+    "masks": 5,
+    "detections": 5,
+    "texts": texts.SHOWN,
+}
+"""Images, or texts, that are kept of each kind."""
 
 POINTS = 500
 """Examples whose code is kept."""
@@ -71,6 +78,8 @@ def path_of(run: Path, workload: str, contender: str) -> Path:
 def kind_of(spec: Spec) -> Kind | None:
     """What there is to see of the workload; None where its outputs are no picture of anything."""
     program = spec.program
+    if program.generates is not None:
+        return "texts"
     images = program.arrays.get("x", ())
     if len(images) != 3:
         return None
@@ -91,8 +100,14 @@ def make(case: Case, kind: Kind, seed: int) -> Kept:
     samples; `truth` and `found` for masks (bool, (n, height, width)); `truth` and `found` for detections,
     each row image, class, confidence, left, top, right, bottom, in shares. Of an autoencoder with a code of
     two numbers or more and data with classes also `labels`, `code` and `components` (n, 2): the code, or its
-    own principal plane where it has more than two numbers (`code_size`), and that of the data.
+    own principal plane where it has more than two numbers (`code_size`), and that of the data. Of texts
+    `given`, `truth` and `found`, a text each, and `translated`, whether one answers the other or goes on.
     """
+    if kind == "texts":
+        read = texts.read(case)
+        shown = {"given": read.given, "truth": read.true, "found": read.found}
+        arrays = {name: np.array(lines, np.str_) for name, lines in shown.items()}
+        return Kept(kind, seed, (), {**arrays, "translated": np.array(texts.translates(case.spec))})
     count = EXAMPLES[kind]
     images = np.asarray(case.test["x"][:count])
     bounds = min(0.0, float(images.min())), max(1.0, float(images.max()))

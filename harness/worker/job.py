@@ -5,11 +5,13 @@
      "program": {...}, "batch_size": 32, "metrics": ["accuracy"],
      "data": {"train": {"x": "train_x.npy", ...}, "validation": {...}, "test": {...}},
      "weights": "weights.npz", "order": "order.npy", "proof": "proof",
-     "protocol": {...}, "result": "result.json", "outputs": "outputs.npz", "planted": null}
+     "protocol": {...}, "result": "result.json", "outputs": "outputs.npz", "left": ["output"],
+     "generate": {"prompt": 1, "count": 15, "examples": 200} | null, "planted": null}
 
 Paths are absolute. `order` is int32 (epochs, steps, batch); `proof` a folder (see `harness.worker.verify`).
-At `outputs`, unless it is null, a job that trains leaves the outputs for the test split at the end, by name.
-`planted` is a disturbance of known size, in the jobs of a calibration alone.
+At `outputs`, unless it is null, a job that trains leaves at the end, by name, those outputs for the test
+split that `left` names (null: all), and as `generated` the tokens that `generate` asks for. `planted` is a
+disturbance of known size, in the jobs of a calibration alone.
 """
 
 from __future__ import annotations
@@ -75,6 +77,15 @@ class JobBackend:
 
 
 @dataclass(frozen=True)
+class Generating:
+    """How many tokens to generate, after how many of an example's own, for how many first examples."""
+
+    prompt: int
+    count: int
+    examples: int
+
+
+@dataclass(frozen=True)
 class Job:
     """See the module's docstring."""
 
@@ -96,6 +107,8 @@ class Job:
     result: str
     outputs: str | None = None
     planted: Planted | None = None
+    left: tuple[str, ...] | None = None
+    generate: Generating | None = None
 
     @staticmethod
     def read(path: Path) -> Job:

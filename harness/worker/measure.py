@@ -19,6 +19,7 @@ from harness.spec.program import Program
 from harness.spec.reference import Batch
 from harness.spec.tape import Array
 from harness.worker import energy
+from harness.worker.generate import generate
 from harness.worker.job import Job
 from harness.worker.latency import evaluate_latency, generate_latency, train_latency
 from harness.worker.memory import memory_bytes
@@ -198,8 +199,8 @@ def _evaluate_passes(job: Job, evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any]:
     """Train by the recipe from the initial weights: the curve, the validation after each epoch, the test at
-    the end, whose outputs are left at the job's `outputs`. `seconds` is the time spent in training alone,
-    that of a validation up to there.
+    the end, of which the job says what is left behind. `seconds` is the time spent in training alone, that of
+    a validation up to there.
 
     Raises Diverged at the first loss that is not finite.
     """
@@ -226,7 +227,10 @@ def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any
     outputs = test.outputs()
     scores = test.scores(outputs)
     if job.outputs is not None:
+        left = {name: outputs[name] for name in (job.program.outputs if job.left is None else job.left)}
+        if job.generate is not None:
+            left["generated"] = generate(built, job.program, test.arrays, job.generate)
         with Path(job.outputs).open("wb") as file:
             # Before NumPy 2.1 `allow_pickle` would be one more array.
-            np.savez(file, **outputs)  # type: ignore[arg-type]
+            np.savez(file, **left)  # type: ignore[arg-type]
     return {"train": curve, "validation": validations, "test": scores, "seconds": seconds}
