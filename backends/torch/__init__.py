@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from harness.spec.program import Program, Update
-from harness.worker.protocol import Built, Setting, Tensors
+from harness.worker.protocol import Built, Decoder, Setting, Tensors
 
+from . import attention, recurrent, sequences  # noqa: F401 (they register their lowerings)
+from .decoder import TorchDecoder
 from .graph import Graph
 from .modules import Modules
-from .optimizers import clip, optimizer_of
+from .optimizers import clip, grouped, optimizer_of
 
 VARIABLES = ("TORCH", "PYTORCH_", "ATEN_")
 
@@ -42,28 +44,28 @@ class TorchProgram(Built):
         self.dtype = getattr(torch, setting.precision)
         graphs = {name: Graph(model, setting.batch_size) for name, model in program.models.items()}
         self.modules = Modules(graphs).to(self.device, self.dtype).to(memory_format=torch.channels_last)
+        for graph in graphs.values():
+            graph.share()
         self.slots = {
             f"{name}/{tensor}": slot
             for name, graph in graphs.items()
             for tensor, slot in graph.slots().items()
         }
-        compiled: Callable[..., Any] = (
-            torch.compile if setting.mode == "compile" else lambda function: function
-        )
+        self.compiled = setting.mode == "compile"
+        compiled: Callable[..., Any] = torch.compile if self.compiled else lambda function: function
         self.losses = [compiled(self.modules.loss_function(program, update)) for update in program.updates]
         self.predict = compiled(self.modules.predict_function(program))
         self.optimizers = self._optimizers()
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Copy the tensors in place: a compiled program keeps its addresses."""
-        with torch.no_grad():
-            for name, (tensor, layout) in self.slots.items():
-                tensor.copy_(torch.from_numpy(layout.to_native(tensors[name])))
+        for name, slot in self.slots.items():
+            slot.write(tensors[name])
         self.optimizers = self._optimizers()
 
     def tensors(self) -> Tensors:
         """Every parameter and buffer in the spec's layout."""
-        return {name: layout.to_canonical(_numpy(tensor)) for name, (tensor, layout) in self.slots.items()}
+        return {name: slot.read(slot.tensor) for name, slot in self.slots.items()}
 
     def place(self, arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """Whole arrays on the device; integer labels as int64, which torch's losses ask for."""
@@ -116,12 +118,12 @@ class TorchProgram(Built):
         self.optimizers[update].zero_grad()
         loss = self.losses[update]({name: array[indices] for name, array in arrays.items()})
         loss.backward()
-        moved = self.program.moved(self.program.updates[update])
-        found = {}
-        for name in moved:
-            tensor, layout = self.slots[name]
-            found[name] = layout.to_canonical(_numpy(tensor.grad))
-        return float(loss.detach()), found
+        slots = {name: self.slots[name] for name in self.program.moved(self.program.updates[update])}
+        return float(loss.detach()), {name: slot.read(slot.tensor.grad) for name, slot in slots.items()}
+
+    def decoder(self, batch_size: int) -> Decoder:
+        """With a cache of the parameters' kind; it generates by the parameters themselves."""
+        return TorchDecoder(self.modules, self.program, batch_size, self.compiled)
 
     def wait(self) -> None:
         """The CPU works at once; a GPU is waited for."""
@@ -136,12 +138,9 @@ class TorchProgram(Built):
         return [self._optimizer(update) for update in self.program.updates]
 
     def _optimizer(self, update: Update) -> torch.optim.Optimizer:
-        moved = [self.slots[name][0] for name in self.program.moved(update)]
-        optimizer = optimizer_of(update.optimizer, moved)
+        parameters = self.program.parameters()
+        moved = [(self.slots[name].tensor, parameters[name]) for name in self.program.moved(update)]
+        optimizer = optimizer_of(update.optimizer, grouped(update.optimizer, moved))
         if update.clip_norm is not None:
             clip(optimizer, update.clip_norm)
         return optimizer
-
-
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy().copy()

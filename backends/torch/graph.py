@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import fx
 
 from harness.spec import layers as spec
-from harness.spec.model import Model
-from harness.worker.protocol import Layout
+from harness.spec.model import Model, Node, split_name
+from harness.worker.protocol import Unsupported
 
 from .blocks import channels_first, channels_last
-from .layers import Place, lower
+from .layers import Lowered, Native, Place, lower
 
-Slot = tuple[torch.Tensor, Layout]
-"""A native tensor and the way to it from the spec's layout."""
+
+@dataclass(frozen=True)
+class Slot:
+    """A tensor of the spec: the native tensor that holds it, and the way to it."""
+
+    tensor: torch.Tensor
+    native: Native
+
+    def write(self, value: np.ndarray) -> None:
+        """Copy the spec's tensor in place: a compiled program keeps its addresses."""
+        with torch.no_grad():
+            self.native.part(self.tensor).copy_(torch.from_numpy(self.native.layout.to_native(value)))
+
+    def read(self, whole: torch.Tensor) -> np.ndarray:
+        """The spec's tensor from the native one, or from its gradient."""
+        return self.native.layout.to_canonical(self.native.part(whole.detach()).cpu().numpy().copy())
 
 
 class Graph:
@@ -34,28 +51,62 @@ class Graph:
             )
         }
         self.model = model
-        self.lowered = {
-            node.name: lower(node.layer, Place(incoming[0], node.inputs[0] in self.flattened, batch_size))
-            for node, incoming, _ in model.walk()
-        }
+        self.shapes = model.shapes()
+        self.homes = model.homes()
+        called = {node.name: (node.layer, tuple(incoming)) for node, incoming, _ in model.walk()}
+        self.lowered: dict[str, Lowered] = {}
+        for node in model.nodes:
+            layer, incoming = called[node.name]
+            kin = tuple(called[name] for name in self._kin(node.name))
+            place = Place(incoming, node.inputs[0] in self.flattened, batch_size, kin)
+            self.lowered[node.name] = lower(layer, place)
+
+    def enter(self, name: str, x: Any) -> Any:
+        """An input of the model, images channels last, as the modules take it."""
+        return channels_first(x) if len(self.shapes[name]) == 3 and name not in self.flattened else x
 
     def trace(self, inputs: Sequence[fx.Proxy], call_node: Callable[..., fx.Proxy]) -> tuple[fx.Proxy, ...]:
         """The outputs for symbolic inputs, images channels last; `call_node(name, *values)` runs a module."""
-        shapes = self.model.shapes()
-        given = [
-            channels_first(x) if len(shapes[name]) == 3 and name not in self.flattened else x
-            for name, x in zip(self.model.inputs, inputs, strict=True)
-        ]
-        outputs = self.model.evaluate(given, lambda node, *values: call_node(node.name, *values))
+
+        def call(node: Node, *values: fx.Proxy) -> fx.Proxy | tuple[fx.Proxy, ...]:
+            found = call_node(node.name, *values)
+            if not node.layer.further:
+                return found
+            # A symbol cannot be counted.
+            return tuple(found[number] for number in range(len(node.outputs())))
+
+        given = [self.enter(name, x) for name, x in zip(self.model.inputs, inputs, strict=True)]
+        outputs = self.model.evaluate(given, call)
         return tuple(
-            channels_last(y) if len(shapes[name]) == 3 else y
+            channels_last(y) if len(self.shapes[name]) == 3 else y
             for name, y in zip(self.model.outputs, outputs, strict=True)
         )
 
+    def share(self) -> None:
+        """Give nodes that share tensors the same ones. To be done when the tensors are where they will stay:
+        torch replaces buffers as it moves them.
+        """
+        for node, homes in self.homes.items():
+            for name, home in homes.items():
+                owner, _ = split_name(home)
+                if owner == node:
+                    continue
+                mine, shared = self.lowered[node].tensors[name], self.lowered[owner].tensors[name]
+                if (mine.layout, mine.rows) != (shared.layout, shared.rows):
+                    raise Unsupported(f"the torch backend holds {home} otherwise for {node} than for {owner}")
+                tensor = getattr(self.lowered[owner].module, shared.attribute)
+                setattr(self.lowered[node].module, mine.attribute, tensor)
+
     def slots(self) -> dict[str, Slot]:
-        """Every tensor of the model by the name `node/tensor`."""
+        """Every tensor of the model by the name `node/tensor`; a shared one once, by its first node."""
         return {
-            f"{node}/{name}": (getattr(lowered.module, attribute), layout)
+            f"{node}/{name}": Slot(getattr(lowered.module, native.attribute), native)
             for node, lowered in self.lowered.items()
-            for name, (attribute, layout) in lowered.tensors.items()
+            for name, native in lowered.tensors.items()
+            if self.homes[node][name] == f"{node}/{name}"
         }
+
+    def _kin(self, name: str) -> list[str]:
+        """The nodes that have a tensor in common with this one, itself among them."""
+        own = set(self.homes[name].values())
+        return [node for node, homes in self.homes.items() if not own.isdisjoint(homes.values())]

@@ -1,6 +1,7 @@
 """Each layer of the spec as a `torch.nn` module.
 
-Images travel as (N, C, H, W) tensors with channels-last memory, which is a view of the spec's (N, H, W, C).
+Images travel as (N, C, H, W) tensors with channels-last memory, which is a view of the spec's (N, H, W, C);
+all else as in the spec. Layers of sequences are in `sequences.py`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,22 +23,47 @@ from . import blocks
 
 
 @dataclass(frozen=True)
+class Native:
+    """Where a tensor of the spec lives in a module: in an attribute or, where that holds several of them, in
+    some of its rows (begin, end).
+    """
+
+    attribute: str
+    layout: Layout = field(default_factory=Layout)
+    rows: tuple[int, int] | None = None
+
+    def part(self, whole: Any) -> Any:
+        """The tensor's part of the attribute, or of its gradient: a view, or a symbol for one."""
+        return whole if self.rows is None else whole[slice(*self.rows)]
+
+
+@dataclass(frozen=True)
 class Lowered:
-    """A module, and where the spec's tensors live in it: name to (attribute, layout)."""
+    """A module, and where the spec's tensors live in it."""
 
     module: nn.Module
-    tensors: dict[str, tuple[str, Layout]] = field(default_factory=dict)
+    tensors: dict[str, Native] = field(default_factory=dict)
+
+
+Called = tuple[spec.Layer, tuple[spec.Shape, ...]]
+"""A layer and the example shapes of its inputs."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a lowering may ask about the layer's place: an example's shape (the first of several inputs'),
-    whether an image comes channels last, as the model's inputs do, and the training batch.
+    """What a lowering may ask about the layer's place: its inputs' example shapes, whether an image comes
+    channels last, as the model's inputs do, the training batch, and the layers that it shares tensors with.
     """
 
-    shape: spec.Shape
+    shapes: tuple[spec.Shape, ...]
     channels_last: bool
     batch_size: int
+    kin: tuple[Called, ...] = ()
+
+    @property
+    def shape(self) -> spec.Shape:
+        """The first input's."""
+        return self.shapes[0]
 
     @property
     def image(self) -> bool:
@@ -73,20 +100,20 @@ def lower(layer: spec.Layer, place: Place) -> Lowered:
 
 @lower.register
 def _(layer: spec.Dense, place: Place) -> Lowered:
-    module = nn.Linear(place.shape[0], layer.units, bias=layer.bias)
-    return _weighted(module, Layout((1, 0)))
+    module = nn.Linear(place.shape[-1], layer.units, bias=layer.bias)
+    return weighted(module, Layout((1, 0)))
 
 
 @lower.register
 def _(layer: spec.Conv2D, place: Place) -> Lowered:
-    return _weighted(_convolution(layer, place, layer.filters), Layout((3, 2, 0, 1)))
+    return weighted(_convolution(layer, place, layer.filters), Layout((3, 2, 0, 1)))
 
 
 @lower.register
 def _(layer: spec.DepthwiseConv2D, place: Place) -> Lowered:
     channels = place.shape[2]
     module = _convolution(layer, place, channels * layer.multiplier, groups=channels)
-    return _weighted(module, DepthwiseLayout(multiplier=layer.multiplier))
+    return weighted(module, DepthwiseLayout(multiplier=layer.multiplier))
 
 
 @lower.register
@@ -100,7 +127,7 @@ def _(layer: spec.Conv2DTranspose, place: Place) -> Lowered:
         module.register_forward_hook(
             lambda _, __, y: nn.functional.pad(y, (0, left - right, 0, top - bottom))
         )
-    return _weighted(module, Layout((3, 2, 0, 1)))
+    return weighted(module, Layout((3, 2, 0, 1)))
 
 
 def _convolution(
@@ -125,9 +152,10 @@ def _convolution(
     return module
 
 
-def _weighted(module: nn.Module, kernel: Layout) -> Lowered:
-    bias = {} if module.bias is None else {"bias": ("bias", Layout())}
-    return Lowered(module, {"kernel": ("weight", kernel), **bias})
+def weighted(module: nn.Module, kernel: Layout) -> Lowered:
+    """A module of torch's with a `weight` and perhaps a `bias`."""
+    bias = {} if module.bias is None else {"bias": Native("bias")}
+    return Lowered(module, {"kernel": Native("weight", kernel), **bias})
 
 
 @lower.register
@@ -163,10 +191,10 @@ def _(layer: spec.BatchNorm, place: Place) -> Lowered:
     return Lowered(
         module,
         {
-            "scale": ("weight", Layout()),
-            "shift": ("bias", Layout()),
-            "running_mean": ("running_mean", Layout()),
-            "running_variance": ("running_var", Layout(factor=factor)),
+            "scale": Native("weight"),
+            "shift": Native("bias"),
+            "running_mean": Native("running_mean"),
+            "running_variance": Native("running_var", Layout(factor=factor)),
         },
     )
 
@@ -175,7 +203,7 @@ def _(layer: spec.BatchNorm, place: Place) -> Lowered:
 def _(layer: spec.LayerNorm, place: Place) -> Lowered:
     kind = blocks.LayerNormImage if place.image else nn.LayerNorm
     module = kind(place.shape[-1], eps=layer.epsilon)
-    return Lowered(module, {"scale": ("weight", Layout()), "shift": ("bias", Layout())})
+    return Lowered(module, {"scale": Native("weight"), "shift": Native("bias")})
 
 
 @lower.register

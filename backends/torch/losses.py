@@ -30,6 +30,8 @@ def loss_of(loss: spec.Loss, *shapes: Shape) -> Function:
 @loss_of.register
 def _(loss: spec.CrossEntropy, *shapes: Shape) -> Function:
     labels_shape = shapes[1]
+    if len(shapes) == 3:
+        return _weighted(loss)
     entropy = functools.partial(
         functional.cross_entropy, reduction=loss.reduction, label_smoothing=loss.label_smoothing
     )
@@ -39,6 +41,19 @@ def _(loss: spec.CrossEntropy, *shapes: Shape) -> Function:
     return _averaged(
         lambda logits, labels: entropy(logits.flatten(0, -2), labels.flatten()), loss.reduction, labels_shape
     )
+
+
+def _weighted(loss: spec.CrossEntropy) -> Function:
+    entropy = functools.partial(
+        functional.cross_entropy, reduction="none", label_smoothing=loss.label_smoothing
+    )
+
+    def apply(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        each = weights.flatten()
+        total = entropy(logits.flatten(0, -2), labels.flatten()).dot(each)
+        return total / each.sum() if loss.reduction == "mean" else total
+
+    return apply
 
 
 @loss_of.register
@@ -55,6 +70,15 @@ def _(loss: spec.BinaryCrossEntropy, *shapes: Shape) -> Function:
 def _(loss: spec.MeanSquaredError, *shapes: Shape) -> Function:
     error = functools.partial(functional.mse_loss, reduction=loss.reduction)
     return _averaged(error, loss.reduction, shapes[0])
+
+
+@loss_of.register
+def _(loss: spec.Sharpe, *shapes: Shape) -> Function:
+    def apply(holdings: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
+        variance, mean = torch.var_mean((holdings * returns).sum(1), correction=0)
+        return -mean / (variance + loss.epsilon).sqrt()
+
+    return apply
 
 
 @loss_of.register

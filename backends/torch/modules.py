@@ -88,8 +88,8 @@ class Modules(nn.Module):
 
     def _tensor(self, code: Code, name: str) -> fx.Proxy:
         model, node, tensor = name.split("/")
-        attribute, _ = self.graphs[model].lowered[node].tensors[tensor]
-        return code.create_proxy("get_attr", f"{model}_{node}.{attribute}", (), {})
+        native = self.graphs[model].lowered[node].tensors[tensor]
+        return native.part(code.create_proxy("get_attr", f"{model}_{node}.{native.attribute}", (), {}))
 
     def _function(self, code: Code, result: Any) -> Callable[..., Any]:
         code.graph.output(code.create_arg(result))

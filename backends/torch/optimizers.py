@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,15 +16,34 @@ import torch
 
 from harness.spec import optimizers as spec
 from harness.spec.codec import name_of
+from harness.spec.layers.base import Parameter
 from harness.spec.schedules import LearningRate, Schedule, rate_at
 from harness.worker.protocol import Unsupported
 
-Parameters = list[torch.Tensor]
+Parameters = list[torch.Tensor] | list[dict[str, Any]]
+"""Tensors, or groups of them with settings of their own: what `torch.optim` takes."""
 
 NUMBERS = SimpleNamespace(
     cos=math.cos, minimum=min, floor=math.floor, where=lambda condition, yes, no: yes if condition else no
 )
 """What a schedule computes with. The rate is a Python number: a tensor would be read back in each step."""
+
+
+def grouped(optimizer: spec.Optimizer, moved: Iterable[tuple[torch.Tensor, Parameter]]) -> Parameters:
+    """The native tensors, each once, in a group for each rule that the optimizer has for some of them."""
+    rules: dict[spec.Optimizer, dict[int, torch.Tensor]] = {}
+    for tensor, parameter in moved:
+        rules.setdefault(optimizer.of(parameter), {})[id(tensor)] = tensor
+    if len(rules) == 1:
+        (tensors,) = rules.values()
+        return list(tensors.values())
+    return [{"params": list(tensors.values()), **_settings(rule)} for rule, tensors in rules.items()]
+
+
+def _settings(rule: spec.Optimizer) -> dict[str, Any]:
+    if not isinstance(rule, spec.Adam):
+        raise Unsupported(f"the torch backend has one rule for all tensors in {name_of(rule)!r}")
+    return {"weight_decay": rule.weight_decay}
 
 
 @functools.singledispatch
@@ -65,7 +85,7 @@ class RMSProp(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": _first(optimizer.learning_rate)})
         self.rho = optimizer.rho
         self.epsilon = optimizer.epsilon
-        self.seconds = [torch.zeros_like(parameter) for parameter in parameters]
+        self.seconds = [torch.zeros_like(parameter) for parameter in self.param_groups[0]["params"]]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -84,10 +104,10 @@ def clip(optimizer: torch.optim.Optimizer, limit: float) -> None:
 
     `torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm; here it is exact.
     """
-    (group,) = optimizer.param_groups
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def hook(*_: Any) -> None:
-        gradients = [parameter.grad for parameter in group["params"]]
+        gradients = [parameter.grad for parameter in parameters]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         # A scalar on the device, applied even where it is 1: to look at it would be to wait for it.
         torch._foreach_mul_(gradients, (limit / norm).clamp(max=1.0))
@@ -97,11 +117,12 @@ def clip(optimizer: torch.optim.Optimizer, limit: float) -> None:
 
 def _scheduled(native: torch.optim.Optimizer, learning_rate: LearningRate) -> torch.optim.Optimizer:
     if isinstance(learning_rate, Schedule):
-        (group,) = native.param_groups
         done = itertools.count()
 
         def hook(*_: Any) -> None:
-            group["lr"] = learning_rate.rate(next(done), NUMBERS)
+            rate = learning_rate.rate(next(done), NUMBERS)
+            for group in native.param_groups:
+                group["lr"] = rate
 
         native.register_step_pre_hook(hook)
     return native
