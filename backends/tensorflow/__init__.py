@@ -13,6 +13,10 @@ import tensorflow as tf
 from harness.spec.program import Call, Program, Update, run_calls
 from harness.worker.protocol import Built, Setting, Tensors
 
+from . import attention as attention
+from . import recurrent as recurrent
+from . import sequence as sequence
+from .decoder import CachedDecoder
 from .layers import Graph, Pass
 from .losses import loss_of, penalty_of
 from .optimizers import optimizer_of
@@ -105,8 +109,9 @@ class TensorFlowProgram(Built):
                 for tensor, variable in model.tensors.items()
             }
             self.moved = [self._named(program.moved(update)) for update in program.updates]
+            declared = program.parameters()
             self.optimizers = [
-                optimizer_of(update.optimizer, moved)
+                optimizer_of(update.optimizer, moved, [declared[name] for name in program.moved(update)])
                 for update, moved in zip(program.updates, self.moved, strict=True)
             ]
 
@@ -170,6 +175,13 @@ class TensorFlowProgram(Built):
         loss, found = graph(*staged.batches)
         names = self.program.moved(self.program.updates[update])
         return float(loss), {name: gradient.numpy() for name, gradient in zip(names, found, strict=True)}
+
+    def decoder(self, batch_size: int) -> CachedDecoder:
+        """Graphs of its own, compiled as those of training are."""
+        name = self.program.generating()[1].model
+        return CachedDecoder(
+            self.program, self.models[name].tensors, batch_size, self.compiled, self.device, self.dtype
+        )
 
     def wait(self) -> None:
         """The CPU works at once; a GPU is waited for."""

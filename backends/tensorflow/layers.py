@@ -17,10 +17,11 @@ import tensorflow as tf
 
 from harness.spec import layers as spec
 from harness.spec.codec import name_of
-from harness.spec.model import Model, Node, grouped
+from harness.spec.model import Model, Node
 from harness.worker.protocol import Unsupported
 
 Variables = Mapping[str, tf.Variable]
+Output = tf.Tensor | tuple[tf.Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,44 @@ class Graph(tf.Module):
             name: tf.Variable(tf.zeros(parameter.shape, dtype), trainable=parameter.trainable, name=name)
             for name, parameter in model.parameters().items()
         }
-        self.owners = grouped(self.tensors)
+        self.owners = owned(model, self.tensors)
 
     def __call__(self, this: Pass, *inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The outputs; in training, the layers' states are updated on the way."""
 
-        def apply(node: Node, *values: tf.Tensor) -> tf.Tensor:
-            return lower(node.layer, self.owners.get(node.name, {}), this, *values)
+        def apply(node: Node, *values: tf.Tensor) -> Output:
+            return lower(node.layer, self.owners[node.name], this, *values)
 
         return self.model.evaluate(inputs, apply)
 
 
+def owned(model: Model, tensors: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each node's own of a model's `tensors`, by node and tensor; a shared one is one object in both."""
+    return {
+        node: {name: tensors[home] for name, home in homes.items()} for node, homes in model.homes().items()
+    }
+
+
 @functools.singledispatch
-def lower(layer: spec.Layer, variables: Variables, this: Pass, *inputs: tf.Tensor) -> tf.Tensor:
-    """A layer's output for `inputs`, each (batch, *shape)."""
+def lower(layer: spec.Layer, variables: Variables, this: Pass, *inputs: tf.Tensor) -> Output:
+    """A layer's output for `inputs`, each (batch, *shape); a tuple where it gives more than that."""
     raise Unsupported(f"the tensorflow backend has no lowering for the layer {name_of(layer)!r}")
+
+
+def project(
+    x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None, *, transposed: bool = False
+) -> tf.Tensor:
+    """x W + b over the last axis, as one product: `tf.linalg.matmul` would take each example by itself."""
+    rows = tf.reshape(x, (-1, x.shape[-1]))
+    y = tf.linalg.matmul(rows, kernel, transpose_b=transposed)
+    if bias is not None:
+        y = tf.nn.bias_add(y, bias)
+    return tf.reshape(y, (*x.shape[:-1], y.shape[-1]))
 
 
 @lower.register
 def _(layer: spec.Dense, variables: Variables, this: Pass, x: tf.Tensor) -> tf.Tensor:
-    y = tf.linalg.matmul(x, variables["kernel"])
-    return tf.nn.bias_add(y, variables["bias"]) if layer.bias else y
+    return project(x, variables["kernel"], variables.get("bias"))
 
 
 @lower.register

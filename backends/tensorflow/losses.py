@@ -20,13 +20,23 @@ def loss_of(loss: spec.Loss, *inputs: tf.Tensor) -> tf.Tensor:
 
 
 @loss_of.register
-def _(loss: spec.CrossEntropy, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def _(loss: spec.CrossEntropy, logits: tf.Tensor, labels: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+    found = _entropies(loss, logits, labels)
+    if not weights:
+        return _reduced(found, loss.reduction)
+    (weight,) = weights
+    counted = tf.reduce_sum(found * weight)
+    return counted / tf.reduce_sum(weight) if loss.reduction == "mean" else counted
+
+
+def _entropies(loss: spec.CrossEntropy, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Of each position: (batch, *shape)."""
     if not loss.label_smoothing:
-        return _reduced(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), loss.reduction)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     classes = logits.shape[-1]
     spread = loss.label_smoothing / classes
     shares = tf.one_hot(labels, classes, 1 - loss.label_smoothing + spread, spread, dtype=logits.dtype)
-    return _reduced(tf.nn.softmax_cross_entropy_with_logits(shares, logits), loss.reduction)
+    return tf.nn.softmax_cross_entropy_with_logits(shares, logits)
 
 
 @loss_of.register
@@ -39,6 +49,12 @@ def _(loss: spec.BinaryCrossEntropy, logits: tf.Tensor, *targets: tf.Tensor) -> 
 @loss_of.register
 def _(loss: spec.MeanSquaredError, prediction: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return _reduced(tf.math.squared_difference(prediction, target), loss.reduction)
+
+
+@loss_of.register
+def _(loss: spec.Sharpe, holdings: tf.Tensor, returns: tf.Tensor) -> tf.Tensor:
+    mean, variance = tf.nn.moments(tf.reduce_sum(holdings * returns, 1), 0)
+    return -mean / tf.math.sqrt(variance + loss.epsilon)
 
 
 @loss_of.register

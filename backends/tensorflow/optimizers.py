@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from harness.spec import optimizers as spec
 from harness.spec.codec import name_of
+from harness.spec.layers import Parameter
 from harness.spec.schedules import LearningRate, Schedule
 from harness.worker.protocol import Unsupported
 
@@ -31,13 +32,15 @@ class Optimizer:
 
 
 @functools.singledispatch
-def optimizer_of(optimizer: spec.Optimizer, parameters: Sequence[tf.Variable]) -> Optimizer:
-    """The optimizer for these parameters."""
+def optimizer_of(
+    optimizer: spec.Optimizer, parameters: Sequence[tf.Variable], declared: Sequence[Parameter]
+) -> Optimizer:
+    """The optimizer for these parameters; `declared` says of each what the spec says of it."""
     raise Unsupported(f"the tensorflow backend has no lowering for the optimizer {name_of(optimizer)!r}")
 
 
 @optimizer_of.register
-def _(optimizer: spec.SGD, parameters: Sequence[tf.Variable]) -> Optimizer:
+def _(optimizer: spec.SGD, parameters: Sequence[tf.Variable], declared: Sequence[Parameter]) -> Optimizer:
     next_rate, done = _rate(optimizer.learning_rate)
     if not optimizer.momentum:
 
@@ -65,7 +68,8 @@ def _(optimizer: spec.SGD, parameters: Sequence[tf.Variable]) -> Optimizer:
 
 
 @optimizer_of.register
-def _(optimizer: spec.Adam, parameters: Sequence[tf.Variable]) -> Optimizer:
+def _(optimizer: spec.Adam, parameters: Sequence[tf.Variable], declared: Sequence[Parameter]) -> Optimizer:
+    decays = [optimizer.of(parameter).weight_decay > 0 for parameter in declared]
     first, second = _slots(parameters), _slots(parameters)
     next_rate, done = _rate(optimizer.learning_rate)
     dtype = parameters[0].dtype
@@ -84,8 +88,10 @@ def _(optimizer: spec.Adam, parameters: Sequence[tf.Variable]) -> Optimizer:
         corrected = tf.cast(rate * root / (1 - beta1_power), dtype)
         epsilon = tf.cast(optimizer.epsilon * root, dtype)
         decay = _scalar(rate * optimizer.weight_decay, parameters[0])
-        for parameter, m, v, gradient in zip(parameters, first, second, gradients, strict=True):
-            if optimizer.weight_decay:
+        for parameter, decayed, m, v, gradient in zip(
+            parameters, decays, first, second, gradients, strict=True
+        ):
+            if decayed:
                 parameter.assign_sub(parameter * decay)
             tf.raw_ops.ResourceApplyAdam(
                 var=parameter.handle,
@@ -104,7 +110,7 @@ def _(optimizer: spec.Adam, parameters: Sequence[tf.Variable]) -> Optimizer:
 
 
 @optimizer_of.register
-def _(optimizer: spec.RMSProp, parameters: Sequence[tf.Variable]) -> Optimizer:
+def _(optimizer: spec.RMSProp, parameters: Sequence[tf.Variable], declared: Sequence[Parameter]) -> Optimizer:
     second, moved = _slots(parameters), _slots(parameters)
     next_rate, done = _rate(optimizer.learning_rate)
 

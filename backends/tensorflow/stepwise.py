@@ -1,0 +1,121 @@
+"""Each layer token by token: what it keeps, how it begins with a prompt, and how it goes on."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from harness.spec import layers as spec
+from harness.spec.layers.base import Shape
+from harness.spec.layers.recurrent import Recurrent
+
+from .attention import attend, keys_and_values, masks, padding_mask
+from .cells import cell_of
+from .layers import Output, Pass, Variables, lower, project
+from .sequence import places
+
+
+@dataclass(frozen=True)
+class Site:
+    """A layer at its place in a generation."""
+
+    tensors: Variables
+    kept: tuple[tf.Variable, ...]
+    capacity: int
+    """The most tokens."""
+    this: Pass
+
+
+@functools.singledispatch
+def kept_shapes(layer: spec.Layer, capacity: int, *inputs: Shape) -> tuple[Shape, ...]:
+    """The shapes of what is kept of each example."""
+    return ()
+
+
+@functools.singledispatch
+def begin(layer: spec.Layer, site: Site, *inputs: tf.Tensor) -> Output:
+    """The output for a prompt, (batch, prompt, *shape); what has to be is kept."""
+    return lower(layer, site.tensors, site.this, *inputs)
+
+
+@functools.singledispatch
+def go_on(layer: spec.Layer, site: Site, place: tf.Tensor, *inputs: tf.Tensor) -> Output:
+    """The output for the step at `place`, (batch, *shape), from those of its inputs that have such steps."""
+    return lower(layer, site.tensors, site.this, *inputs)
+
+
+@go_on.register
+def _(layer: spec.Positions, site: Site, place: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    table = places(layer, site.tensors, site.capacity, x.shape[-1], x.dtype)
+    return x + tf.gather(table, place)
+
+
+@kept_shapes.register
+def _(layer: Recurrent, capacity: int, *inputs: Shape) -> tuple[Shape, ...]:
+    return layer.further_shapes(*inputs)
+
+
+@begin.register
+def _(layer: Recurrent, site: Site, *inputs: tf.Tensor) -> Output:
+    output, *states = lower(layer, site.tensors, site.this, *inputs)
+    for variable, state in zip(site.kept, states, strict=True):
+        variable.assign(state)
+    return output, *states
+
+
+@go_on.register
+def _(layer: Recurrent, site: Site, place: tf.Tensor, x: tf.Tensor) -> Output:
+    cell = cell_of(layer, site.tensors)
+    projected = project(x, site.tensors["kernel"], cell.bias)
+    before = tuple(variable.read_value() for variable in site.kept)
+    states, _ = cell.forward(cell.tensors, projected, before)
+    for variable, state in zip(site.kept, states, strict=True):
+        variable.assign(state)
+    return states[0], *states
+
+
+@kept_shapes.register
+def _(layer: spec.MultiHeadAttention, capacity: int, *inputs: Shape) -> tuple[Shape, ...]:
+    steps = inputs[1][0] if layer.memory else capacity
+    heads = (layer.heads, steps, inputs[0][1] // layer.heads)
+    return heads, heads, *([(1, 1, steps)] if layer.lengths else [])
+
+
+@begin.register
+def _(layer: spec.MultiHeadAttention, site: Site, *inputs: tf.Tensor) -> tf.Tensor:
+    x, memory = inputs[0], inputs[int(layer.memory)]
+    found = keys_and_values(layer, site.tensors, memory)
+    steps = memory.shape[1]
+    lengths = inputs[-1] if layer.lengths else None
+    added = masks(layer, x.shape[1], steps, lengths, x.dtype)
+    for variable, part in zip(site.kept, found, strict=False):
+        room = variable.shape[2] - steps
+        variable.assign(tf.pad(part, ((0, 0), (0, 0), (0, room), (0, 0))) if room else part)
+    if layer.lengths:
+        site.kept[2].assign(padding_mask(lengths, steps, x.dtype))
+    return attend(layer, site.tensors, x, *found, added)
+
+
+@go_on.register
+def _(layer: spec.MultiHeadAttention, site: Site, place: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    x = x[:, tf.newaxis]
+    keys, values, *added = site.kept
+    if not layer.memory:
+        for variable, part in zip(site.kept, keys_and_values(layer, site.tensors, x), strict=True):
+            _write(variable, part, place, site.this)
+        ahead = tf.range(site.capacity, dtype=place.dtype) > place
+        added = [tf.where(ahead, tf.constant(-np.inf, x.dtype), tf.constant(0.0, x.dtype))]
+    return tf.squeeze(attend(layer, site.tensors, x, keys, values, added), 1)
+
+
+def _write(variable: tf.Variable, step: tf.Tensor, place: tf.Tensor, this: Pass) -> None:
+    """One step (batch, heads, 1, features) at its place, the others as they are."""
+    if this.compiled:
+        # XLA has no assignment to a slice whose place is not known beforehand.
+        indices = tf.stack((0, 0, place, 0))
+        variable.assign(tf.raw_ops.XlaDynamicUpdateSlice(input=variable, update=step, indices=indices))
+    else:
+        variable[:, :, place].assign(tf.squeeze(step, 2))
