@@ -12,11 +12,12 @@ import numpy as np
 import optax
 
 from harness.spec.program import Program, Update, run_calls
-from harness.worker.protocol import Built, Setting, Tensors
+from harness.worker.protocol import Built, Decoder, Setting, Tensors
 
-from .layers import Models
+from .decoder import CachedDecoder
 from .losses import loss_of, penalty_of
-from .optimizers import clipped, optimizer_of
+from .models import Models
+from .optimizers import by_tensor, clipped, optimizer_of
 
 Arrays = dict[str, Any]
 """Native arrays by name."""
@@ -64,9 +65,7 @@ class JaxProgram(Built):
         self.models = Models(program.models, setting.batch_size)
         self.moved = [program.moved(update) for update in program.updates]
         self.losses = [self._loss_function(update) for update in program.updates]
-        self.optimizers = [
-            clipped(optimizer_of(update.optimizer), update.clip_norm) for update in program.updates
-        ]
+        self.optimizers = [self._optimizer(update) for update in program.updates]
         self.step = jax.jit(self._step, donate_argnums=(0, 1))
         self.predict = jax.jit(self._predict)
         self.state: Arrays = {}
@@ -127,6 +126,10 @@ class JaxProgram(Built):
             name: self.models.layouts[name].to_canonical(np.array(value)) for name, value in found.items()
         }
 
+    def decoder(self, batch_size: int) -> Decoder:
+        """A decoder of its own copy of the tensors: the step overwrites these."""
+        return CachedDecoder(self.program, self.models, {name: jnp.copy(a) for name, a in self.state.items()})
+
     def wait(self) -> None:
         """Calls are asynchronous on every device; the newest tensors depend on all of them."""
         jax.block_until_ready((self.state, self.memory))
@@ -155,6 +158,11 @@ class JaxProgram(Built):
             return sum(parts[1:], parts[0]), changed()
 
         return loss
+
+    def _optimizer(self, update: Update) -> optax.GradientTransformation:
+        parameters = self.program.parameters()
+        rules = {name: update.optimizer.of(parameters[name]) for name in self.program.moved(update)}
+        return clipped(by_tensor(rules, optimizer_of), update.clip_norm)
 
     def _step(self, state: Arrays, memory: Memory, arrays: Arrays, indices: Any) -> Stepped:
         batch = _batch(arrays, indices)

@@ -8,46 +8,39 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from harness.spec import layers as spec
 from harness.spec.codec import name_of
-from harness.spec.model import Model
 from harness.worker.protocol import Layout, Unsupported
-
-Arrays = dict[str, Any]
-Path = tuple[str | int, ...]
-CallModel = Callable[..., tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
-class Depthwise(Layout):
-    """The spec's kernel (height, width, channels, multiplier) as the grouped convolution's
-    (height, width, 1, channels * multiplier): the same numbers in the same order.
-    """
+class Reshaped(Layout):
+    """The spec's tensor of the shape `canonical` with its numbers in the same order, but another shape."""
 
-    multiplier: int = 1
+    native: spec.Shape = ()
+    canonical: spec.Shape = ()
 
     def to_native(self, tensor: np.ndarray) -> np.ndarray:
         """From the spec's layout."""
-        return tensor.reshape(*tensor.shape[:2], 1, -1)
+        return tensor.reshape(self.native)
 
     def to_canonical(self, tensor: np.ndarray) -> np.ndarray:
         """Back to the spec's layout."""
-        return tensor.reshape(*tensor.shape[:2], -1, self.multiplier)
+        return tensor.reshape(self.canonical)
 
 
 @dataclass(frozen=True)
 class Lowered:
     """How to make a module, which in NNX takes the random streams, and where the spec's tensors live in it:
-    name to (attribute, layout).
+    name to (attributes with dots between them, layout).
     """
 
     module: Callable[[nnx.Rngs], Callable[..., Any]]
@@ -56,95 +49,17 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Place:
-    """What a lowering may ask about the layer's place: the shape of an example of its first input, and the
+    """What a lowering may ask about the layer's place: the shapes of an example of its inputs, and the
     training batch.
     """
 
-    shape: spec.Shape
+    shapes: tuple[spec.Shape, ...]
     batch_size: int
 
-
-class Models:
-    """The models of a program, split once into their structure and their tensors (`nnx.split`), and merged
-    again wherever a pure function is traced. Nothing of NNX is left in what is compiled.
-    """
-
-    def __init__(self, models: Mapping[str, Model], batch_size: int) -> None:
-        self.models = models
-        lowered = {
-            name: [lower(node.layer, Place(incoming[0], batch_size)) for node, incoming, _ in model.walk()]
-            for name, model in models.items()
-        }
-        self.layouts: dict[str, Layout] = {}
-        names: dict[Path, str] = {}
-        for name, layers in lowered.items():
-            for index, (node, layer) in enumerate(zip(models[name].nodes, layers, strict=True)):
-                for tensor, (attribute, layout) in layer.tensors.items():
-                    canonical = f"{name}/{node.name}/{tensor}"
-                    names[(name, index, attribute)] = canonical
-                    self.layouts[canonical] = layout
-
-        def make() -> dict[str, nnx.List]:
-            rngs = nnx.Rngs(0)
-            return {
-                name: nnx.List([layer.module(rngs) for layer in layers]) for name, layers in lowered.items()
-            }
-
-        # Shapes alone: every number comes from `load`.
-        modules = nnx.eval_shape(make)
-        self.variables = nnx.to_flat_state(nnx.state(modules))
-        self.names = {path: names.get(path) or "/".join(map(str, path)) for path, _ in self.variables}
-        # A stream draws by its key and a counter. Only the counter moves; the keys are part of the program.
-        self.keys = jax.jit(lambda: self._values(make(), nnx.RngKey))()
-        self.counts = {
-            self.names[path]: variable
-            for path, variable in self.variables
-            if isinstance(variable, nnx.RngCount)
-        }
-        for model in modules.values():
-            model.train()
-        self.training_structure = nnx.graphdef(modules)
-        for model in modules.values():
-            model.eval()
-        self.evaluation_structure = nnx.graphdef(modules)
-
-    def fresh_counts(self) -> Arrays:
-        """The counters of the random streams at their start."""
-        return {name: jnp.zeros(count.shape, count.dtype) for name, count in self.counts.items()}
-
-    def training(self, state: Arrays) -> tuple[CallModel, Callable[[], Arrays]]:
-        """How to call a model in training, and what to ask afterwards for the tensors that this changed."""
-        modules = self._merge(self.training_structure, state)
-
-        def changed() -> Arrays:
-            return self._values(modules, nnx.BatchStat, nnx.RngCount)
-
-        return self._caller(modules), changed
-
-    def evaluation(self, state: Arrays) -> CallModel:
-        """How to call a model in evaluation."""
-        canonical = {
-            name: state[name] / layout.factor for name, layout in self.layouts.items() if layout.factor != 1.0
-        }
-        return self._caller(self._merge(self.evaluation_structure, {**state, **canonical}))
-
-    def _values(self, modules: dict[str, nnx.List], *kinds: type) -> Arrays:
-        found = nnx.to_flat_state(nnx.state(modules, nnx.Any(*kinds)))
-        return {self.names[path]: variable.get_value() for path, variable in found}
-
-    def _merge(self, structure: nnx.GraphDef, state: Arrays) -> dict[str, nnx.List]:
-        values = {**state, **self.keys}
-        flat = [(path, variable.replace(values[self.names[path]])) for path, variable in self.variables]
-        modules: dict[str, nnx.List] = nnx.merge(structure, nnx.from_flat_state(flat))
-        return modules
-
-    def _caller(self, modules: dict[str, nnx.List]) -> CallModel:
-        def call_model(name: str, *inputs: Any) -> tuple[Any, ...]:
-            model = self.models[name]
-            layers = {node.name: layer for node, layer in zip(model.nodes, modules[name], strict=True)}
-            return model.evaluate(inputs, lambda node, *values: layers[node.name](*values))
-
-        return call_model
+    @property
+    def shape(self) -> spec.Shape:
+        """Of the first input."""
+        return self.shapes[0]
 
 
 @functools.singledispatch
@@ -155,7 +70,7 @@ def lower(layer: spec.Layer, place: Place) -> Lowered:
 
 @lower.register
 def _(layer: spec.Dense, place: Place) -> Lowered:
-    (features,) = place.shape
+    features = place.shape[-1]
     bias = {"bias": ("bias", Layout())} if layer.bias else {}
     return Lowered(
         lambda rngs: nnx.Linear(features, layer.units, use_bias=layer.bias, rngs=rngs),
@@ -181,13 +96,32 @@ def _(layer: spec.Conv2D, place: Place) -> Lowered:
 
 
 @lower.register
+def _(layer: spec.Conv1D, place: Place) -> Lowered:
+    bias = {"bias": ("bias", Layout())} if layer.bias else {}
+    return Lowered(
+        lambda rngs: nnx.Conv(
+            place.shape[1],
+            layer.filters,
+            (layer.size,),
+            layer.stride,
+            padding=(layer.pads(place.shape),),
+            use_bias=layer.bias,
+            rngs=rngs,
+        ),
+        {"kernel": ("kernel", Layout()), **bias},
+    )
+
+
+@lower.register
 def _(layer: spec.DepthwiseConv2D, place: Place) -> Lowered:
     channels = place.shape[2]
+    outputs = channels * layer.multiplier
+    kernel = Reshaped(native=(*layer.size, 1, outputs), canonical=(*layer.size, channels, layer.multiplier))
     bias = {"bias": ("bias", Layout())} if layer.bias else {}
     return Lowered(
         lambda rngs: nnx.Conv(
             channels,
-            channels * layer.multiplier,
+            outputs,
             layer.size,
             layer.strides,
             padding=layer.pads(place.shape),
@@ -195,7 +129,7 @@ def _(layer: spec.DepthwiseConv2D, place: Place) -> Lowered:
             use_bias=layer.bias,
             rngs=rngs,
         ),
-        {"kernel": ("kernel", Depthwise(multiplier=layer.multiplier)), **bias},
+        {"kernel": ("kernel", kernel), **bias},
     )
 
 
@@ -232,6 +166,11 @@ def _(layer: spec.MaxPool2D, place: Place) -> Lowered:
 
 
 @lower.register
+def _(layer: spec.MaxPool1D, place: Place) -> Lowered:
+    return _function(functools.partial(nnx.max_pool, window_shape=(layer.size,), strides=(layer.step,)))
+
+
+@lower.register
 def _(layer: spec.AvgPool2D, place: Place) -> Lowered:
     return _function(
         functools.partial(
@@ -247,6 +186,14 @@ def _(layer: spec.AvgPool2D, place: Place) -> Lowered:
 @lower.register
 def _(layer: spec.GlobalAvgPool2D, place: Place) -> Lowered:
     return _function(lambda x: x.mean((1, 2)))
+
+
+@lower.register
+def _(layer: spec.GlobalAvgPool1D, place: Place) -> Lowered:
+    if not layer.lengths:
+        return _function(lambda x: x.mean(1))
+    (time, _), _ = place.shapes
+    return _function(lambda x, lengths: x.mean(1, where=(jnp.arange(time) < lengths[:, None])[..., None]))
 
 
 @lower.register
@@ -303,6 +250,11 @@ def _(layer: spec.Flatten, place: Place) -> Lowered:
 @lower.register
 def _(layer: spec.Reshape, place: Place) -> Lowered:
     return _function(lambda x: x.reshape(len(x), *layer.shape))
+
+
+@lower.register
+def _(layer: spec.Select, place: Place) -> Lowered:
+    return _function(lambda x: x[:, layer.step])
 
 
 @lower.register

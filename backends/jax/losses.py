@@ -32,12 +32,15 @@ def loss_of(loss: spec.Loss) -> Function:
 
 @loss_of.register
 def _(loss: spec.CrossEntropy) -> Function:
-    def cross_entropy(logits: Any, labels: Any) -> Any:
+    def cross_entropy(logits: Any, labels: Any, *weights: Any) -> Any:
         if not loss.label_smoothing:
             found = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         else:
             shares = nnx.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
             found = optax.softmax_cross_entropy(logits, optax.smooth_labels(shares, loss.label_smoothing))
+        if weights:
+            counted = (found * weights[0]).sum()
+            return counted / weights[0].sum() if loss.reduction == "mean" else counted
         return _reduce(found, loss.reduction)
 
     return cross_entropy
@@ -55,6 +58,15 @@ def _(loss: spec.BinaryCrossEntropy) -> Function:
 @loss_of.register
 def _(loss: spec.MeanSquaredError) -> Function:
     return lambda prediction, target: _reduce(optax.squared_error(prediction, target), loss.reduction)
+
+
+@loss_of.register
+def _(loss: spec.Sharpe) -> Function:
+    def sharpe(holdings: Any, returns: Any) -> Any:
+        earned = (holdings * returns).sum(-1)
+        return -earned.mean() / jnp.sqrt(earned.var() + loss.epsilon)
+
+    return sharpe
 
 
 @loss_of.register

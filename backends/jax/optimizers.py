@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,6 +39,18 @@ def _(optimizer: spec.Adam) -> optax.GradientTransformation:
 def _(optimizer: spec.RMSProp) -> optax.GradientTransformation:
     rate = _rate(optimizer.learning_rate)
     return optax.rmsprop(rate, decay=optimizer.rho, eps=optimizer.epsilon, eps_in_sqrt=True)
+
+
+def by_tensor(
+    rules: Mapping[str, spec.Optimizer],
+    optimizer_of: Callable[[spec.Optimizer], optax.GradientTransformation],
+) -> optax.GradientTransformation:
+    """The rule of each tensor, by its name: one optimizer, or a part of the tensors to each of several."""
+    numbers = {rule: str(number) for number, rule in enumerate(dict.fromkeys(rules.values()))}
+    optimizers = {number: optimizer_of(rule) for rule, number in numbers.items()}
+    if len(optimizers) == 1:
+        return optimizers["0"]
+    return optax.partition(optimizers, {name: numbers[rule] for name, rule in rules.items()})
 
 
 def clipped(optimizer: optax.GradientTransformation, clip_norm: float | None) -> optax.GradientTransformation:
