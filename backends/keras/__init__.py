@@ -14,11 +14,13 @@ from harness.spec.model import Input
 from harness.spec.program import Program, run_calls
 from harness.worker.protocol import Built, Setting, Tensors, Unsupported
 
-from .expressible import compiles, read, used
+from .decoder import KerasDecoder
+from .expressible import compiles, read, used, weighted
 from .framework import framework
-from .layers import Graph, Slot
-from .losses import joined, loss_of, regularizer_of
-from .optimizers import optimizer_of
+from .graph import Graph
+from .losses import joined, loss_of, parted, regularizer_of
+from .lowering import Slot
+from .optimizers import decays, optimizer_of
 from .updates import Optimizers, plain
 
 VARIABLES = (
@@ -91,6 +93,7 @@ class KerasProgram(Built):
             plain([*inputs.values()]), plain([outputs[name] for name in program.outputs])
         )
         self.predicted = list(inputs)
+        self.generating: KerasDecoder | None = None
         self.model: Any = (self._functional if self.compiled else self._alternating)(
             steps_per_execution=STEPS_PER_EXECUTION.get(setting.mode, 1)
         )
@@ -101,13 +104,15 @@ class KerasProgram(Built):
         tensors = run_calls(update.calls, inputs, self._call)
         outputs = [tensors[term.inputs[0]] for term in update.terms]
         losses = [
-            loss_of(term.loss, output.shape[1:]) for term, output in zip(update.terms, outputs, strict=True)
+            loss_of(term.loss, output.shape[1:], weighted(term))
+            for term, output in zip(update.terms, outputs, strict=True)
         ]
         weights = [term.weight * weight for term, (_, weight) in zip(update.terms, losses, strict=True)]
         self.trained = list(inputs)
         self.slots = self._slots()
         model = keras.Model(plain([*inputs.values()]), plain(outputs))
         (optimizer,) = self.optimizers
+        self._spare_undecayed()
         model.compile(
             optimizer,
             plain([loss for loss, _ in losses]),
@@ -125,10 +130,20 @@ class KerasProgram(Built):
         self.slots = self._slots()
         variables = {name: variable for name, (variable, _) in self.slots.items()}
         alternating = framework.Alternating(self.program, models, variables)
+        self._spare_undecayed()
         alternating.compile(Optimizers(self.optimizers), **options)
         for move, optimizer in zip(alternating.moves, self.optimizers, strict=True):
             optimizer.build(move.moved)
         return alternating
+
+    def _spare_undecayed(self) -> None:
+        """Tell the optimizers which variables no decay of weights is for."""
+        parameters = self.program.parameters()
+        for update, optimizer in zip(self.program.updates, self.optimizers, strict=True):
+            moved = self.program.moved(update)
+            spared = [self.slots[name][0] for name in moved if not decays(update.optimizer, parameters[name])]
+            if spared:
+                optimizer.exclude_from_weight_decay(spared)
 
     def _call(self, name: str, *values: Any) -> tuple[Any, ...]:
         return self.graphs[name](*values)
@@ -166,11 +181,12 @@ class KerasProgram(Built):
 
     def stage(self, placed: dict[str, np.ndarray], order: np.ndarray) -> Staged:
         """The examples in their order, in the form that `fit` reads fastest."""
-        batches = framework.batches(*self._gathered(placed, order), order.shape[1])
+        batches = framework.batches(self._gathered(placed, order), order.shape[1])
         if self.compiled and self.predicted == self.trained:
-            return Staged(placed, order, batches, {key: v for key, v in batches.items() if key != "y"})
+            inputs = {key: v for key, v in batches.items() if key not in ("y", "sample_weight")}
+            return Staged(placed, order, batches, inputs)
         x = plain([placed[name][order.reshape(-1)] for name in self.predicted])
-        return Staged(placed, order, batches, framework.batches(x, None, order.shape[1]))
+        return Staged(placed, order, batches, framework.batches((x,), order.shape[1]))
 
     def train(self, staged: Staged) -> float:
         """One epoch of `fit` over the staged batches."""
@@ -188,14 +204,14 @@ class KerasProgram(Built):
 
     def gradients(self, staged: Staged, update: int) -> tuple[float, Tensors]:
         """By the framework's own autodiff of the loss that `fit` uses. Running statistics are put back."""
-        x, y = self._gathered(staged.arrays, staged.order)
+        data = self._gathered(staged.arrays, staged.order)
         before = [np.array(keras.ops.convert_to_numpy(v)) for v in self.model.non_trainable_variables]
         if self.compiled:
             variables = self.model.trainable_variables
-            loss, found = framework.gradients(self.model, x, y)
+            loss, found = framework.gradients(self.model, *keras.utils.unpack_x_y_sample_weight(data))
         else:
             variables = self.model.moves[update].moved
-            loss, found = self.model.gradients(self.model.moves[update], x)
+            loss, found = self.model.gradients(self.model.moves[update], data[0])
         for variable, value in zip(self.model.non_trainable_variables, before, strict=True):
             variable.assign(value)
         by_variable = dict(zip(map(id, variables), found, strict=True))
@@ -205,24 +221,39 @@ class KerasProgram(Built):
             if id(variable) in by_variable
         }
 
+    def decoder(self, batch_size: int) -> KerasDecoder:
+        """With the variables as they are at each `start`."""
+        call, _ = self.program.generating()
+        self.generating = KerasDecoder(self.program, self.graphs[call.model], self.predictor.variables)
+        return self.generating
+
     def wait(self) -> None:
         """As the framework waits."""
-        framework.wait([*self.model.variables, *self.model.optimizer.variables])
+        tensors = [variable.value for variable in [*self.model.variables, *self.model.optimizer.variables]]
+        if self.generating is not None:
+            tensors += self.generating.chosen
+        framework.wait(tensors)
 
     def device_peak_bytes(self) -> int | None:
         """As the framework counts."""
         found: int | None = framework.device_peak_bytes()
         return found
 
-    def _gathered(self, arrays: Mapping[str, np.ndarray], order: np.ndarray) -> tuple[Any, Any]:
-        """The examples in their order as `fit` takes them: x and y, or by name for a step of our own."""
+    def _gathered(self, arrays: Mapping[str, np.ndarray], order: np.ndarray) -> tuple[Any, ...]:
+        """The examples in their order as `fit` takes them: x, y and perhaps sample weights, or x alone, by
+        name, for a step of our own.
+        """
         examples = order.reshape(-1)
         if not self.compiled:
-            return {name: arrays[name][examples] for name in used(self.program)}, None
+            return ({name: arrays[name][examples] for name in used(self.program)},)
         x = plain([arrays[name][examples] for name in self.trained])
         (update,) = self.program.updates
-        y = plain([joined([arrays[name][examples] for name in term.inputs[1:]]) for term in update.terms])
-        return x, y
+        given = [
+            parted(term.loss, [arrays[name][examples] for name in term.inputs[1:]]) for term in update.terms
+        ]
+        y = plain([joined(targets) for targets, _ in given])
+        weights = [weight for _, weight in given if weight is not None]
+        return (x, y, plain(weights)) if weights else (x, y)
 
 
 def _inputs(given: Mapping[str, Input]) -> dict[str, keras.KerasTensor]:

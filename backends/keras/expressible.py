@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from harness.spec.model import Input
-from harness.spec.program import Call, Program
+from harness.spec.program import Call, Program, Term
+
+from .losses import parted
 
 
 def compiles(program: Program) -> bool:
-    """Whether `compile` can say it: one optimizer, a loss for outputs against arrays of the batch, and every
-    model that is called is trained (a layer that is not trainable would run as in evaluation).
+    """Whether `compile` can say it: one optimizer, a loss for outputs against arrays of the batch, sample
+    weights for each of them or for none, and every model that is called is trained (a layer that is not
+    trainable would run as in evaluation).
     """
     if len(program.updates) != 1:
         return False
@@ -19,7 +22,13 @@ def compiles(program: Program) -> bool:
         and all(name in program.arrays for name in term.inputs[1:])
         for term in update.terms
     )
-    return against_arrays and {call.model for call in update.calls} <= set(update.moves)
+    alike = len(set(map(weighted, update.terms))) == 1
+    return against_arrays and alike and {call.model for call in update.calls} <= set(update.moves)
+
+
+def weighted(term: Term) -> bool:
+    """Whether a term has weights beside its targets."""
+    return parted(term.loss, [*term.inputs[1:]])[1] is not None
 
 
 def read(program: Program, *calls: Call) -> dict[str, Input]:

@@ -7,8 +7,6 @@ convolutions too.
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -16,109 +14,17 @@ import numpy as np
 from keras import ops
 
 from harness.spec import layers as spec
-from harness.spec.codec import name_of
 from harness.spec.layers import spatial
-from harness.spec.model import Model
 from harness.worker.protocol import Layout, Unsupported
 
 from .framework import framework
-
-Slot = tuple[keras.Variable, Layout]
-"""A native variable and the way to it from the spec's layout."""
-
-ACTIVATIONS: dict[type[spec.Layer], str] = {
-    spec.ReLU: "relu",
-    spec.Sigmoid: "sigmoid",
-    spec.Tanh: "tanh",
-    spec.Softmax: "softmax",
-}
-
-
-@functools.singledispatch
-def activation_of(layer: spec.Layer) -> Any:
-    """What Keras takes as `activation`; None for a layer that is none."""
-    return ACTIVATIONS.get(type(layer))
-
-
-@activation_of.register
-def _(layer: spec.LeakyReLU) -> Any:
-    return functools.partial(framework.leaky_relu, negative_slope=layer.slope)
-
-
-@activation_of.register
-def _(layer: spec.GELU) -> Any:
-    return functools.partial(framework.gelu, approximate=layer.form == "tanh")
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """Layers called one after the other, and where the spec's tensors live in the last one."""
-
-    layers: tuple[keras.Layer, ...] = ()
-    tensors: dict[str, tuple[str, Layout]] = field(default_factory=dict)
-    takes_activation: bool = False
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a lowering may ask about the layer's place: the example's shape, the training batch, and the
-    regularizer of penalized tensors.
-    """
-
-    shape: spec.Shape
-    batch_size: int
-    regularizer: keras.Regularizer | None
-
-
-class Graph:
-    """The layers of a model, and the model as a function of symbolic tensors.
-
-    An activation that alone follows a layer with an `activation` of its own becomes that.
-    """
-
-    def __init__(self, model: Model, batch_size: int, regularizer: keras.Regularizer | None) -> None:
-        self.model = model
-        self.lowered: dict[str, Lowered] = {}
-        uses = Counter([*model.outputs, *[name for node in model.nodes for name in node.inputs]])
-        for node, incoming, _ in model.walk():
-            before = self.lowered.get(node.inputs[0], Lowered())
-            activation = activation_of(node.layer)
-            if activation and uses[node.inputs[0]] == 1 and before.takes_activation:
-                before.layers[-1].activation = keras.activations.get(activation)
-                self.lowered[node.name] = Lowered()
-            else:
-                self.lowered[node.name] = lower(node.layer, Place(incoming[0], batch_size, regularizer))
-
-    def __call__(self, *inputs: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
-        """The outputs for these inputs."""
-
-        def apply(node: Any, *values: keras.KerasTensor) -> keras.KerasTensor:
-            x = values[0] if len(values) == 1 else [*values]
-            for layer in self.lowered[node.name].layers:
-                x = layer(x)
-            return x
-
-        return self.model.evaluate(inputs, apply)
-
-    def slots(self) -> dict[str, Slot]:
-        """Every tensor of the model by the name `node/tensor`, once the layers are built."""
-        return {
-            f"{node}/{name}": (getattr(lowered.layers[-1], attribute), layout)
-            for node, lowered in self.lowered.items()
-            for name, (attribute, layout) in lowered.tensors.items()
-        }
-
-
-@functools.singledispatch
-def lower(layer: spec.Layer, place: Place) -> Lowered:
-    """The layers for a layer."""
-    raise Unsupported(f"the keras backend has no lowering for the layer {name_of(layer)!r}")
+from .lowering import Home, Lowered, Place, activation_of, homes, kernel_and_bias, lower
 
 
 @lower.register
 def _(layer: spec.Dense, place: Place) -> Lowered:
     native = keras.layers.Dense(layer.units, use_bias=layer.bias, kernel_regularizer=place.regularizer)
-    return Lowered((native,), _kernel_and_bias(layer.bias), takes_activation=True)
+    return Lowered((native,), kernel_and_bias(native, layer.bias), takes_activation=True)
 
 
 @lower.register
@@ -133,7 +39,7 @@ def _(layer: spec.Conv2D, place: Place) -> Lowered:
         use_bias=layer.bias,
         kernel_regularizer=place.regularizer,
     )
-    return Lowered((*_zeros(before), native), _kernel_and_bias(layer.bias), takes_activation=True)
+    return Lowered((*_zeros(before), native), kernel_and_bias(native, layer.bias), takes_activation=True)
 
 
 @lower.register
@@ -154,7 +60,7 @@ def _(layer: spec.DepthwiseConv2D, place: Place) -> Lowered:
         use_bias=layer.bias,
         depthwise_regularizer=place.regularizer,
     )
-    return Lowered((*_zeros(before), native), _kernel_and_bias(layer.bias), takes_activation=True)
+    return Lowered((*_zeros(before), native), kernel_and_bias(native, layer.bias), takes_activation=True)
 
 
 @lower.register
@@ -171,7 +77,7 @@ def _(layer: spec.Conv2DTranspose, place: Place) -> Lowered:
         use_bias=layer.bias,
         kernel_regularizer=place.regularizer,
     )
-    return Lowered((native,), _kernel_and_bias(layer.bias), takes_activation=True)
+    return Lowered((native,), kernel_and_bias(native, layer.bias), takes_activation=True)
 
 
 @lower.register
@@ -224,7 +130,7 @@ def _(layer: spec.Reshape, place: Place) -> Lowered:
 @lower.register
 def _(layer: spec.LayerNorm, place: Place) -> Lowered:
     native = keras.layers.LayerNormalization(epsilon=layer.epsilon)
-    return Lowered((native,), {"scale": ("gamma", Layout()), "shift": ("beta", Layout())})
+    return Lowered((native,), homes(native, scale="gamma", shift="beta"))
 
 
 @lower.register
@@ -239,15 +145,9 @@ def _(layer: spec.BatchNorm, place: Place) -> Lowered:
     # by n / (n - 1), a constant as every batch has the same size, and evaluation multiplies it back.
     biased, unbiased = framework.BatchNormalization, functools.partial(UnbiasedBatchNormalization, factor)
     native = (biased if factor == 1.0 else unbiased)(momentum=layer.momentum, epsilon=layer.epsilon)
-    return Lowered(
-        (native,),
-        {
-            "scale": ("gamma", Layout()),
-            "shift": ("beta", Layout()),
-            "running_mean": ("moving_mean", Layout()),
-            "running_variance": ("moving_variance", Layout(factor=1 / factor)),
-        },
-    )
+    variance = Home(native, "moving_variance", Layout(factor=1 / factor))
+    tensors = homes(native, scale="gamma", shift="beta", running_mean="moving_mean")
+    return Lowered((native,), {**tensors, "running_variance": variance})
 
 
 @lower.register
@@ -268,11 +168,6 @@ def _(layer: spec.Flatten, place: Place) -> Lowered:
 @lower.register(spec.GELU)
 def _(layer: spec.Layer, place: Place) -> Lowered:
     return Lowered((keras.layers.Activation(activation_of(layer)),))
-
-
-def _kernel_and_bias(bias: bool) -> dict[str, tuple[str, Layout]]:
-    kernel = {"kernel": ("kernel", Layout())}
-    return {**kernel, "bias": ("bias", Layout())} if bias else kernel
 
 
 def _zeros(pads: spatial.Pads | None) -> tuple[keras.Layer, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -18,37 +18,47 @@ from harness.spec.penalties import L1, L2, Penalty
 from harness.worker.protocol import Unsupported
 
 REDUCTIONS = {"mean": "sum_over_batch_size", "sum": "sum"}
+WEIGHTED = {"mean": "mean_with_sample_weight", "sum": "sum"}
+
+T = TypeVar("T")
 
 
 @functools.singledispatch
-def loss_of(loss: spec.Loss, shape: Shape) -> tuple[keras.losses.Loss, float]:
-    """The loss for predictions of an example shape, and its weight in `compile`."""
+def loss_of(loss: spec.Loss, shape: Shape, weighted: bool) -> tuple[keras.losses.Loss, float]:
+    """The loss for predictions of an example shape, `weighted` position by position or not, and its own
+    weight in `compile`.
+    """
     raise Unsupported(f"the keras backend has no lowering for the loss {name_of(loss)!r}")
 
 
 @loss_of.register
-def _(loss: spec.CrossEntropy, shape: Shape) -> tuple[keras.losses.Loss, float]:
-    reduction = REDUCTIONS[loss.reduction]
+def _(loss: spec.CrossEntropy, shape: Shape, weighted: bool) -> tuple[keras.losses.Loss, float]:
+    reduction = (WEIGHTED if weighted else REDUCTIONS)[loss.reduction]
+    share = 1.0 if weighted else _share(loss, shape)
     if loss.label_smoothing:
-        return SmoothedCrossEntropy(loss.label_smoothing, reduction=reduction), _share(loss, shape)
-    native = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-    return native, _share(loss, shape)
+        return SmoothedCrossEntropy(loss.label_smoothing, reduction=reduction), share
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction), share
 
 
 @loss_of.register
-def _(loss: spec.BinaryCrossEntropy, shape: Shape) -> tuple[keras.losses.Loss, float]:
+def _(loss: spec.BinaryCrossEntropy, shape: Shape, weighted: bool) -> tuple[keras.losses.Loss, float]:
     native = keras.losses.BinaryCrossentropy(from_logits=True, reduction=REDUCTIONS[loss.reduction])
     return native, _share(loss, shape)
 
 
 @loss_of.register
-def _(loss: spec.MeanSquaredError, shape: Shape) -> tuple[keras.losses.Loss, float]:
+def _(loss: spec.MeanSquaredError, shape: Shape, weighted: bool) -> tuple[keras.losses.Loss, float]:
     return keras.losses.MeanSquaredError(reduction=REDUCTIONS[loss.reduction]), _share(loss, shape)
 
 
 @loss_of.register
-def _(loss: spec.Yolo, shape: Shape) -> tuple[keras.losses.Loss, float]:
+def _(loss: spec.Yolo, shape: Shape, weighted: bool) -> tuple[keras.losses.Loss, float]:
     return Yolo(loss), 1.0
+
+
+@loss_of.register
+def _(loss: spec.Sharpe, shape: Shape, weighted: bool) -> tuple[keras.losses.Loss, float]:
+    return Sharpe(loss.epsilon), 1.0
 
 
 def _share(loss: spec.CrossEntropy | spec.BinaryCrossEntropy | spec.MeanSquaredError, shape: Shape) -> float:
@@ -69,6 +79,20 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         return keras.losses.categorical_crossentropy(
             labels, y_pred, from_logits=True, label_smoothing=self.label_smoothing
         )
+
+
+class Sharpe(keras.losses.Loss):
+    """Minus the Sharpe ratio of the batch: one number, which no reduction changes."""
+
+    def __init__(self, epsilon: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.epsilon = epsilon
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """() for returns and holdings (batch, assets)."""
+        earned = ops.sum(y_pred * y_true, axis=1)
+        centre = ops.mean(earned)
+        return -centre / ops.sqrt(ops.mean(ops.square(earned - centre)) + self.epsilon)
 
 
 class Yolo(keras.losses.Loss):
@@ -92,6 +116,13 @@ class Yolo(keras.losses.Loss):
         # Binary cross-entropy of both kinds of place by one softplus, weighted.
         weight = there * (1.0 - self.loss.no_object) + self.loss.no_object
         return ops.sum(with_object + weight * ops.softplus(objectness), axis=(1, 2, 3))
+
+
+def parted(loss: spec.Loss, given: list[T]) -> tuple[list[T], T | None]:
+    """What a loss is given beside its prediction as targets, and weights or None."""
+    if isinstance(loss, spec.CrossEntropy) and len(given) == 2:
+        return given[:1], given[1]
+    return given, None
 
 
 def joined(targets: list[np.ndarray]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,18 +21,23 @@ __all__ = [
     "Adam",
     "Alternating",
     "BatchNormalization",
+    "Embedding",
     "Momentum",
     "batches",
+    "compiled",
     "configure",
     "device_peak_bytes",
     "gelu",
     "gradients",
     "leaky_relu",
+    "number",
+    "put",
     "settings",
     "wait",
 ]
 
 BatchNormalization = keras.layers.BatchNormalization
+Embedding = keras.layers.Embedding
 leaky_relu = keras.activations.leaky_relu
 gelu = keras.activations.gelu
 
@@ -54,12 +59,14 @@ def settings() -> dict[str, Any]:
     return {"threads": int(os.environ["NPROC"]), "float32_matmul": "float32" if full else "tf32"}
 
 
-def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:
-    """What `fit` and `predict` take: arrays in NumPy, to which Keras on JAX turns all arrays."""
-    return {"x": x, "batch_size": batch_size} if y is None else {"x": x, "y": y, "batch_size": batch_size}
+def batches(data: tuple[Any, ...], batch_size: int) -> dict[str, Any]:
+    """What `fit` and `predict` take, of x, y and sample weights or the first of them: arrays in NumPy, to
+    which Keras on JAX turns all arrays.
+    """
+    return {**dict(zip(("x", "y", "sample_weight"), data, strict=False)), "batch_size": batch_size}
 
 
-def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarray]]:
+def gradients(model: keras.Model, x: Any, y: Any, weights: Any) -> tuple[float, list[np.ndarray]]:
     """The loss that `fit` uses, and its gradient for each trainable variable."""
     others = [variable.value for variable in model.non_trainable_variables]
     metrics = [variable.value for variable in model.metrics_variables]
@@ -67,7 +74,7 @@ def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarra
 
     def loss_of(trainable: list[jax.Array]) -> Any:
         return model.compute_loss_and_updates(
-            trainable, others, metrics, x, y, None, training=True, optimizer_variables=optimizer
+            trainable, others, metrics, x, y, weights, training=True, optimizer_variables=optimizer
         )
 
     parameters = [variable.value for variable in model.trainable_variables]
@@ -75,9 +82,32 @@ def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarra
     return float(loss), [np.array(gradient) for gradient in found]
 
 
-def wait(variables: list[keras.Variable]) -> None:
-    """Return once the variables have their values."""
-    jax.block_until_ready([variable.value for variable in variables])
+def compiled(
+    function: Callable[..., Any], variables: list[keras.Variable], donates: bool = False
+) -> Callable[..., Any]:
+    """A function that reads variables, jitted. With `donates` its first argument's memory is used anew."""
+
+    @functools.partial(jax.jit, donate_argnums=(1,) if donates else ())
+    def stateless(values: list[jax.Array], *arguments: Any) -> Any:
+        with keras.StatelessScope(state_mapping=[*zip(variables, values, strict=True)]):
+            return function(*arguments)
+
+    return lambda *arguments: stateless([variable.value for variable in variables], *arguments)
+
+
+def number(value: int) -> np.int32:
+    """An argument of a compiled function, which is not compiled anew for another value."""
+    return np.int32(value)
+
+
+def put(cache: jax.Array, rows: jax.Array, place: jax.Array) -> jax.Array:
+    """`cache` (N, places, heads, size) with `rows` (N, 1, heads, size) at a place."""
+    return keras.ops.slice_update(cache, (0, place, 0, 0), rows)
+
+
+def wait(tensors: list[jax.Array]) -> None:
+    """Return once the tensors are there."""
+    jax.block_until_ready(tensors)
 
 
 def device_peak_bytes() -> int | None:

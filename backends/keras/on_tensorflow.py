@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -19,13 +20,17 @@ __all__ = [
     "Adam",
     "Alternating",
     "BatchNormalization",
+    "Embedding",
     "Momentum",
     "batches",
+    "compiled",
     "configure",
     "device_peak_bytes",
     "gelu",
     "gradients",
     "leaky_relu",
+    "number",
+    "put",
     "settings",
     "wait",
 ]
@@ -55,25 +60,43 @@ def settings() -> dict[str, Any]:
     }
 
 
-def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:
-    """What `fit` and `predict` take: a `tf.data.Dataset` of batches."""
-    given = x if y is None else (x, y)
-    split = keras.tree.map_structure(lambda array: array.reshape(-1, batch_size, *array.shape[1:]), given)
+def batches(data: tuple[Any, ...], batch_size: int) -> dict[str, Any]:
+    """What `fit` and `predict` take, of x, y and sample weights or the first of them: a `tf.data.Dataset` of
+    batches.
+    """
+    split = keras.tree.map_structure(lambda array: array.reshape(-1, batch_size, *array.shape[1:]), data)
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
     return {"x": tf.data.Dataset.from_tensor_slices(split).with_options(options)}
 
 
-def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarray]]:
+def gradients(model: keras.Model, x: Any, y: Any, weights: Any) -> tuple[float, list[np.ndarray]]:
     """The loss that `fit` uses, and its gradient for each trainable variable."""
     with tf.GradientTape() as tape:
-        loss = model.compute_loss(x, y, model(x, training=True), training=True)
+        loss = model.compute_loss(x, y, model(x, training=True), weights, training=True)
     found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
     return float(loss), [gradient.numpy() for gradient in found]
 
 
-def wait(variables: list[keras.Variable]) -> None:
+def compiled(
+    function: Callable[..., Any], variables: list[keras.Variable], donates: bool = False
+) -> Callable[..., Any]:
+    """A function that reads variables, as a graph."""
+    return tf.function(function)
+
+
+def number(value: int) -> tf.Tensor:
+    """An argument of a compiled function, which is not compiled anew for another value."""
+    return tf.constant(value)
+
+
+def put(cache: tf.Tensor, rows: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """`cache` (N, places, heads, size) with `rows` (N, 1, heads, size) at a place."""
+    return keras.ops.slice_update(cache, (0, place, 0, 0), rows)
+
+
+def wait(tensors: list[tf.Tensor]) -> None:
     """Return once the devices are idle."""
     tf.test.experimental.sync_devices()
 
@@ -99,6 +122,27 @@ def gelu(x: tf.Tensor, approximate: bool) -> tf.Tensor:
     if approximate:
         return 0.5 * x * (1.0 + tf.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
     return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+
+
+@tf.custom_gradient
+def rows_of(table: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+    """The tokens' rows. TensorFlow's own gradient of that is `IndexedSlices`, which an optimizer takes for
+    something else: moments of rows without a token do not decay, and the norm counts a row once a token.
+    """
+
+    def gradient(moved: tf.Tensor) -> tuple[tf.Tensor, None]:
+        rows = tf.reshape(moved, (-1, table.shape[1]))
+        return tf.math.unsorted_segment_sum(rows, tf.reshape(tokens, (-1,)), table.shape[0]), None
+
+    return tf.gather(table, tokens), gradient
+
+
+class Embedding(keras.layers.Embedding):
+    """The native layer with a dense gradient."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The tokens' rows."""
+        return rows_of(tf.convert_to_tensor(self._embeddings.value), inputs)
 
 
 class Alternating(Updates):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from harness.worker.protocol import Setting
 from .adam import corrections
 from .updates import Move, Updates
 
+Embedding = keras.layers.Embedding
 leaky_relu = keras.activations.leaky_relu
 gelu = keras.activations.gelu
 
@@ -37,23 +39,45 @@ def settings() -> dict[str, Any]:
     return {"threads": torch.get_num_threads(), "float32_matmul": "float32" if full else "tf32"}
 
 
-def batches(x: Any, y: Any, batch_size: int) -> dict[str, Any]:
-    """What `fit` and `predict` take: tensors on the device."""
-    arrays = {"x": x} if y is None else {"x": x, "y": y}
+def batches(data: tuple[Any, ...], batch_size: int) -> dict[str, Any]:
+    """What `fit` and `predict` take, of x, y and sample weights or the first of them: tensors on the
+    device.
+    """
+    arrays = dict(zip(("x", "y", "sample_weight"), data, strict=False))
     return {**keras.tree.map_structure(ops.convert_to_tensor, arrays), "batch_size": batch_size}
 
 
-def gradients(model: keras.Model, x: Any, y: Any) -> tuple[float, list[np.ndarray]]:
+def gradients(model: keras.Model, x: Any, y: Any, weights: Any) -> tuple[float, list[np.ndarray]]:
     """The loss that `fit` uses, and its gradient for each trainable variable."""
     x, y = keras.tree.map_structure(ops.convert_to_tensor, (x, y))
+    if weights is not None:
+        weights = keras.tree.map_structure(ops.convert_to_tensor, weights)
     model.zero_grad()
-    loss = model.compute_loss(x, y, model(x, training=True), training=True)
+    loss = model.compute_loss(x, y, model(x, training=True), weights, training=True)
     loss.backward()
     found = [variable.value.grad.cpu().numpy().copy() for variable in model.trainable_variables]
     return float(loss.detach()), found
 
 
-def wait(variables: list[keras.Variable]) -> None:
+def compiled(
+    function: Callable[..., Any], variables: list[keras.Variable], donates: bool = False
+) -> Callable[..., Any]:
+    """A function that reads variables, as it stands, without gradients."""
+    return torch.no_grad()(function)
+
+
+def number(value: int) -> int:
+    """An argument of such a function."""
+    return value
+
+
+def put(cache: torch.Tensor, rows: torch.Tensor, place: int) -> torch.Tensor:
+    """`cache` (N, places, heads, size) with `rows` (N, 1, heads, size) at a place, in place."""
+    cache[:, place] = rows[:, 0]
+    return cache
+
+
+def wait(tensors: list[torch.Tensor]) -> None:
     """The CPU works at once; a GPU is waited for."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

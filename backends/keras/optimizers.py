@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import keras
 import numpy as np
 
 from harness.spec import optimizers as spec
 from harness.spec.codec import name_of
+from harness.spec.layers.base import Parameter
 from harness.spec.schedules import LearningRate, Schedule
 from harness.worker.protocol import Unsupported
 
@@ -52,6 +54,18 @@ def _(optimizer: spec.RMSProp, clip_norm: float | None) -> keras.optimizers.Opti
         rho=optimizer.rho,
         epsilon=optimizer.epsilon,
         global_clipnorm=clip_norm,
+    )
+
+
+def decays(optimizer: spec.Optimizer, parameter: Parameter) -> bool:
+    """Whether the optimizer's rule for a tensor has the decay of weights that it has in general."""
+    rule = optimizer.of(parameter)
+    if rule == optimizer:
+        return True
+    if isinstance(optimizer, spec.Adam) and rule == replace(optimizer, weight_decay=0.0):
+        return False
+    raise Unsupported(
+        f"the keras backend has one rule for all tensors of an optimizer, but for its decay: {rule}"
     )
 
 

@@ -16,7 +16,8 @@ from harness.spec import losses as spec
 from harness.spec.layers import Shape
 from harness.spec.program import Call, Program, Update, run_calls
 
-from .losses import loss_of, regularizer_of, target_of
+from .expressible import weighted
+from .losses import loss_of, parted, regularizer_of, target_of
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Loss:
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
         """Its value for tensors by name."""
-        prediction, *targets = [values[name] for name in self.inputs]
-        value = self.native(target_of(self.spec, prediction, *targets), prediction)
+        prediction, *given = [values[name] for name in self.inputs]
+        targets, weights = parted(self.spec, given)
+        value = self.native(target_of(self.spec, prediction, *targets), prediction, weights)
         return value if self.weight == 1.0 else value * self.weight
 
 
@@ -108,7 +110,7 @@ def _losses(program: Program, update: Update) -> list[Loss]:
     shapes = run_calls(update.calls, program.arrays, shapes_of)
     losses = []
     for term in update.terms:
-        native, share = loss_of(term.loss, shapes[term.inputs[0]])
+        native, share = loss_of(term.loss, shapes[term.inputs[0]], weighted(term))
         losses.append(Loss(term.loss, term.inputs, native, term.weight * share))
     return losses
 
