@@ -16,7 +16,8 @@ from harness.spec.program import Program
 from harness.worker.protocol import Built, Setting, Tensors
 
 from .blocks import Evaluation, TrainingLoss, Unmoved, unmoved
-from .layers import Graph, pixels_first, pixels_last
+from .graph import Graph
+from .lowering import pixels_first, pixels_last
 from .optimizers import trainer_of
 
 VARIABLES = ("MXNET_", "MKLDNN_", "DNNL_")
@@ -147,9 +148,11 @@ class MXNetProgram(Built):
         return nd.array(np.ascontiguousarray(values), ctx=self.context, dtype=self.dtype)
 
     def _trainers(self) -> list[Any]:
+        declared = self.program.parameters()
+        moved = [self.program.moved(update) for update in self.program.updates]
         return [
-            trainer_of(update, [self.slots[name][0] for name in self.program.moved(update)])
-            for update in self.program.updates
+            trainer_of(update, [self.slots[name][0] for name in names], [declared[name] for name in names])
+            for update, names in zip(self.program.updates, moved, strict=True)
         ]
 
     @contextmanager

@@ -14,8 +14,9 @@ from mxnet.gluon import HybridBlock
 from harness.spec.layers import Shape
 from harness.spec.program import Call, Program, Update, output_name, run_calls
 
-from .layers import Graph, following
+from .graph import Graph
 from .losses import loss_of, penalty_of
+from .normalization import Normalization, following, statistics
 
 
 class Unmoved(HybridBlock):
@@ -36,19 +37,19 @@ class Unmoved(HybridBlock):
         ]
         for name in dict.fromkeys(call.model for call in calls):
             self.register_child(graphs[name], name)
-        self.states = _states(self._children.values())
+        self.states = statistics(_normalizations(self._children.values()))
 
     def hybrid_forward(self, F: Any, indices: Any, *arrays: Any) -> list[Any]:
         """Outputs and states."""
         batch = {name: F.take(array, indices) for name, array in zip(self.names, arrays, strict=True)}
-        with following(self._children.values()) as states:
+        with following(_normalizations(self._children.values())) as states:
             values = run_calls(self.calls, batch, lambda name, *inputs: self._children[name](*inputs))
         return [*[values[name] for name in self.outputs], *states]
 
 
 class TrainingLoss(HybridBlock):
     """The loss of one update, its terms and its penalties: a tensor of shape (1,). Behind it, what the
-    `states` become, those of models that are called more than once.
+    `states` become, those of models that move some of them more than once.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class TrainingLoss(HybridBlock):
         # Only an attribute's parameter reaches `hybrid_forward`, by the attribute's name.
         for number, name in enumerate(program.penalized(update) if update.penalties else ()):
             setattr(self, f"kernel{number}", parameters[name])
-        self.again = [name for name in dict.fromkeys(called) if called.count(name) > 1]
-        self.states = _states(graphs[name] for name in self.again)
+        self.again = [
+            name for name in dict.fromkeys(called) if called.count(name) > 1 or graphs[name].moves_twice()
+        ]
+        self.states = statistics(_normalizations(graphs[name] for name in self.again))
 
     def hybrid_forward(self, F: Any, indices: Any, *arrays: Any, **kernels: Any) -> Any:
         """The loss of the batch at `indices`, given the whole arrays and what the unmoved models made of the
@@ -86,7 +89,7 @@ class TrainingLoss(HybridBlock):
         whole = zip(self.names, arrays[: len(self.names)], strict=True)
         batch = {name: F.take(array, indices) for name, array in whole}
         batch.update(zip(self.made, arrays[len(self.names) :], strict=True))
-        with following([self._children[name] for name in self.again]) as states:
+        with following(_normalizations(self._children[name] for name in self.again)) as states:
             values = run_calls(self.calls, batch, lambda name, *inputs: self._children[name](*inputs))
         parts = []
         for function, inputs, weight in self.terms:
@@ -132,10 +135,8 @@ def _shapes(program: Program, update: Update) -> dict[str, Shape]:
     return shapes
 
 
-def _states(graphs: Iterable[Graph]) -> list[Any]:
-    """The parameters whose new values `following` gives."""
-    blocks = [block for graph in graphs for block in graph.normalizations()]
-    return [parameter for block in blocks for parameter in (block.running_mean, block.running_var)]
+def _normalizations(graphs: Iterable[Graph]) -> list[Normalization]:
+    return [block for graph in graphs for block in graph.normalizations()]
 
 
 def unmoved(program: Program, update: Update) -> tuple[Call, ...]:

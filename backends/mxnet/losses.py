@@ -13,7 +13,7 @@ from harness.spec.layers import Shape
 from harness.spec.penalties import L1, L2, Penalty
 from harness.worker.protocol import Unsupported
 
-from .layers import last_axis
+from .lowering import last_axis
 
 Function = Callable[..., Any]
 
@@ -26,7 +26,7 @@ def loss_of(loss: spec.Loss, *shapes: Shape) -> Function:
 
 @loss_of.register
 def _(loss: spec.CrossEntropy, *shapes: Shape) -> Function:
-    logits_shape, labels_shape = shapes
+    logits_shape, labels_shape, *_ = shapes
     axis = last_axis(logits_shape)
     smoothing = loss.label_smoothing
 
@@ -37,7 +37,15 @@ def _(loss: spec.CrossEntropy, *shapes: Shape) -> Function:
             found = found * (1 - smoothing) + _reduced(F, scores, loss.reduction, logits_shape) * smoothing
         return -found
 
-    return cross_entropy
+    def weighted(F: Any, logits: Any, labels: Any, weights: Any) -> Any:
+        scores = _log_softmax(F, logits, axis)
+        found = F.pick(scores, labels, axis=axis)
+        if smoothing:
+            found = found * (1 - smoothing) + F.mean(scores, axis=axis) * smoothing
+        counted = F.sum(found * weights)
+        return -counted / F.sum(weights) if loss.reduction == "mean" else -counted
+
+    return cross_entropy if len(shapes) == 2 else weighted
 
 
 @loss_of.register
@@ -55,6 +63,17 @@ def _(loss: spec.MeanSquaredError, *shapes: Shape) -> Function:
         return _reduced(F, F.square(prediction - target), loss.reduction, shapes[0])
 
     return squared_error
+
+
+@loss_of.register
+def _(loss: spec.Sharpe, *shapes: Shape) -> Function:
+    def sharpe(F: Any, holdings: Any, returns: Any) -> Any:
+        earned = F.sum(holdings * returns, axis=1)
+        centre = F.mean(earned)
+        variance = F.mean(F.square(F.broadcast_sub(earned, centre)))
+        return -centre / F.sqrt(variance + loss.epsilon)
+
+    return sharpe
 
 
 @loss_of.register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import mxnet as mx
@@ -13,23 +14,26 @@ from mxnet.gluon import Trainer
 
 from harness.spec import optimizers as spec
 from harness.spec.codec import name_of
+from harness.spec.layers import Parameter
 from harness.spec.program import Update
 from harness.spec.schedules import Schedule, rate_at
 from harness.worker.protocol import Unsupported
 
 
-def trainer_of(update: Update, parameters: list[Any]) -> Any:
-    """A trainer of these parameters, its optimizer's memory empty."""
+def trainer_of(update: Update, parameters: list[Any], declared: list[Parameter]) -> Any:
+    """A trainer of these parameters, which the spec declares so, its optimizer's memory empty."""
+    rules = [update.optimizer.of(parameter) for parameter in declared]
+    optimizer = lower(update.optimizer, rules)
     if _schedule(update.optimizer) is not None or update.clip_norm is not None:
-        return _Trainer(update, parameters)
-    return Trainer(parameters, lower(update.optimizer), kvstore=None)
+        return _Trainer(update, parameters, optimizer)
+    return Trainer(parameters, optimizer, kvstore=None)
 
 
 class _Trainer(Trainer):
     """A trainer that sets the scheduled rate before each step and clips the gradient."""
 
-    def __init__(self, update: Update, parameters: list[Any]) -> None:
-        super().__init__(parameters, lower(update.optimizer), kvstore=None)
+    def __init__(self, update: Update, parameters: list[Any], optimizer: Any) -> None:
+        super().__init__(parameters, optimizer, kvstore=None)
         self.schedule = _schedule(update.optimizer)
         self.clip_norm = update.clip_norm
         self.done = 0
@@ -62,23 +66,23 @@ def clip(gradients: list[Any], norm: float) -> None:
 
 
 @functools.singledispatch
-def lower(optimizer: spec.Optimizer) -> Any:
-    """The MXNet optimizer."""
+def lower(optimizer: spec.Optimizer, rules: Sequence[spec.Optimizer]) -> Any:
+    """The MXNet optimizer; `rules` are what the optimizer is for each of its tensors."""
     raise Unsupported(f"the mxnet backend has no lowering for the optimizer {name_of(optimizer)!r}")
 
 
 @lower.register
-def _(optimizer: spec.SGD) -> Any:
+def _(optimizer: spec.SGD, rules: Sequence[spec.Optimizer]) -> Any:
     return _SGD(learning_rate=_first_rate(optimizer), momentum=optimizer.momentum)
 
 
 @lower.register
-def _(optimizer: spec.Adam) -> Any:
-    return _Adam(optimizer)
+def _(optimizer: spec.Adam, rules: Sequence[spec.Adam]) -> Any:
+    return _Adam(optimizer, [rule.weight_decay for rule in rules])
 
 
 @lower.register
-def _(optimizer: spec.RMSProp) -> Any:
+def _(optimizer: spec.RMSProp, rules: Sequence[spec.Optimizer]) -> Any:
     return _RMSProp(learning_rate=_first_rate(optimizer), gamma1=optimizer.rho, epsilon=optimizer.epsilon)
 
 
@@ -115,28 +119,28 @@ class _SGD(mx.optimizer.SGD):
 
 
 class _Adam(mx.optimizer.Adam):
-    """Adam with epsilon after the bias correction, and decoupled decay.
+    """Adam with epsilon after the bias correction, and decoupled decay, one of `decays` for each tensor.
 
     The kernel's step is rate * m / (sqrt(v) + epsilon); the spec's is that with rate and epsilon times
     sqrt(1 - beta2^t), and the rate over 1 - beta1^t. The betas are rounded as the kernel will take them, so
     that the correction undoes just what the kernel does.
     """
 
-    def __init__(self, optimizer: spec.Adam) -> None:
+    def __init__(self, optimizer: spec.Adam, decays: Sequence[float]) -> None:
         super().__init__(
             learning_rate=_first_rate(optimizer),
             beta1=float(np.float32(optimizer.beta1)),
             beta2=float(np.float32(optimizer.beta2)),
             epsilon=optimizer.epsilon,
         )
-        self.weight_decay = optimizer.weight_decay
+        self.decays = decays
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         self._update_count(index)
         count = self._index_update_count[index]
         root = math.sqrt(1 - self.beta2**count)
-        if self.weight_decay:
-            weight *= 1 - self.lr * self.weight_decay
+        if self.decays[index]:
+            weight *= 1 - self.lr * self.decays[index]
         mean, variance = state
         nd.adam_update(
             weight,

@@ -1,0 +1,84 @@
+"""A model as a Gluon block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mxnet.gluon import HybridBlock
+
+from harness.spec.model import Model
+from harness.worker.protocol import Unsupported
+
+# Each of these modules registers its lowerings.
+from . import attention, layers, recurrent, sequences  # noqa: F401
+from .lowering import Lowered, Place, Slot, lower
+from .normalization import Normalization
+
+
+class Graph(HybridBlock):
+    """A model: a child for each node, by its name."""
+
+    def __init__(self, model: Model, batch_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.tensors: dict[str, Slot] = {}
+        homes = model.homes()
+        read = {name for node in model.nodes for name in node.inputs}.union(model.outputs)
+        for node, incoming, _ in model.walk():
+            used = frozenset(more for more in node.layer.further if f"{node.name}.{more}" in read)
+            lowered = lower(node.layer, Place(tuple(incoming), batch_size, used))
+            self.register_child(lowered.block, node.name)
+            self._settle(node.name, lowered, homes[node.name])
+
+    def _settle(self, node: str, lowered: Lowered, homes: dict[str, str]) -> None:
+        """Take in a node's tensors; those that have a home already become the ones there."""
+        for name, (own, layout) in lowered.tensors.items():
+            home = homes[name]
+            if home not in self.tensors:
+                self.tensors[home] = own, layout
+                continue
+            shared, its_layout = self.tensors[home]
+            if layout != its_layout:
+                raise Unsupported(f"{node} cannot share {home}: MXNet's layers hold it in different layouts")
+            _tie(lowered.block, own, shared)
+
+    def hybrid_forward(self, F: Any, *inputs: Any) -> tuple[Any, ...]:
+        """The outputs; images are channels first on both sides."""
+        return self.model.evaluate(inputs, lambda node, *values: self._children[node.name](*values))
+
+    def block(self, node: str) -> Any:
+        """The block of a node."""
+        return self._children[node]
+
+    def slots(self) -> dict[str, Slot]:
+        """Every tensor of the model by the name `node/tensor`; a shared one by its first node's."""
+        return self.tensors
+
+    def normalizations(self) -> list[Normalization]:
+        """Its batch normalizations."""
+        return [block for block in self._children.values() if isinstance(block, Normalization)]
+
+    def moves_twice(self) -> bool:
+        """Whether one call moves the same running statistics twice: two batch normalizations share them."""
+        means = [block.running_mean for block in self.normalizations()]
+        return len(set(means)) < len(means)
+
+
+def _tie(block: Any, own: Any, shared: Any) -> None:
+    """Put `shared` in the place of the parameter `own` of a block.
+
+    Gluon's own way, `params=` at construction, shares by name: between layers of one kind.
+    """
+    for part in _with_children(block):
+        for attribute, parameter in part._reg_params.items():
+            if parameter is own:
+                part._reg_params[attribute] = part.__dict__[attribute] = shared
+        if part.params._params.pop(own.name, None) is not None:
+            part.params._params[shared.name] = shared
+
+
+def _with_children(block: Any) -> Iterator[Any]:
+    yield block
+    for child in block._children.values():
+        yield from _with_children(child)
