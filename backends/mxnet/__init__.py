@@ -13,9 +13,10 @@ import numpy as np
 from mxnet import autograd, nd
 
 from harness.spec.program import Program
-from harness.worker.protocol import Built, Setting, Tensors
+from harness.worker.protocol import Built, Decoder, Setting, Tensors
 
 from .blocks import Evaluation, TrainingLoss, Unmoved, unmoved
+from .decoder import CachedDecoder
 from .graph import Graph
 from .lowering import pixels_first, pixels_last
 from .optimizers import trainer_of
@@ -40,7 +41,7 @@ class MXNetProgram(Built):
 
     def __init__(self, program: Program, setting: Setting) -> None:
         self.program = program
-        self.dtype = setting.precision
+        self.mode, self.dtype = setting.mode, setting.precision
         kind, _, number = setting.device.partition(":")
         self.context = mx.gpu(int(number or 0)) if kind == "cuda" else mx.cpu()
         self.graphs = {name: Graph(model, setting.batch_size) for name, model in program.models.items()}
@@ -126,6 +127,12 @@ class MXNetProgram(Built):
             parameter, layout = self.slots[name]
             found[name] = layout.to_canonical(parameter.grad().asnumpy())
         return float(loss.asscalar()), found
+
+    def decoder(self, batch_size: int) -> Decoder:
+        """Over the blocks and parameters of the model itself."""
+        graph = self.graphs[self.program.generating()[0].model]
+        hybridize = self.mode != "imperative"
+        return CachedDecoder(self.program, graph, batch_size, self._array, hybridize, self._spec_variances)
 
     def wait(self) -> None:
         """Return once the engine's queue is empty."""
