@@ -137,8 +137,9 @@ def encoder() -> Program:
     last = net.chain(
         "x", Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), Positions(), LayerNorm(1e-6)
     )
-    last = _block(net, last, False, lengths, lengths=True)
+    # The causal block first: to its own first step alone there would be nothing to attend to.
     last = _block(net, last, False, lengths, lengths=True, causal=True)
+    last = _block(net, last, False, lengths, lengths=True)
     model = net.model(net.chain(last, Select(0), Dense(WIDTH), Tanh(), Dense(3)))
     return trained(model, {"y": ()}, CrossEntropy(), "y")
 
@@ -206,15 +207,15 @@ def padded() -> Program:
 
 
 def masked() -> Program:
-    """Causal and padding masks together, seen by the first step and by the last one; waves."""
+    """Causal and padding masks together, seen by the second step and by the last one; waves."""
     net = Network((TIME,), "int")
     lengths = net.input("lengths")
     words = net.chain("x", Embedding(TOKENS, WIDTH, initializer="glorot_uniform"), Positions("sinusoidal"))
-    first, last = (
+    second, last = (
         net.add(Select(step), net.add(MultiHeadAttention(2, causal=True, lengths=True), words, lengths))
-        for step in (0, -1)
+        for step in (1, -1)
     )
-    model = net.model(net.add(Dense(3), net.add(Concatenate(), first, last)))
+    model = net.model(net.add(Dense(3), net.add(Concatenate(), second, last)))
     return trained(model, {"y": ()}, CrossEntropy(), "y")
 
 

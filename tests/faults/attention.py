@@ -19,7 +19,7 @@ from tests.sequence_ground import TIME, WIDTH, tied
 HEADS = 2
 PER_HEAD = WIDTH // HEADS
 LAYERS = ("multi_head_attention1", "multi_head_attention2")
-"""Of the program `masked`: of what the first gives the first step is read, of the second the last one."""
+"""Of the program `masked`: of what the first gives the second step is read, of the other the last one."""
 
 
 def _tensors(*names: str) -> tuple[str, ...]:
@@ -60,11 +60,17 @@ OTHER_ORDER = exchanged(
 )
 """Query, value, key."""
 
-_FIRST_SEES = at(LAYERS[0], 0, 1, causal=False)
-"""For the first step the causal mask leaves one step; without it there are all that are no padding."""
 
-EITHER = both(_FIRST_SEES, at(LAYERS[1], 0, causal=False, lengths=False))
-"""Masks or'ed: the first step sees what is no padding, the last one what lies before it, which is all."""
+def _second_sees(steps: Callable[[np.ndarray], np.ndarray]) -> tuple[Change, Placed]:
+    """The second step sees so many steps, made of the lengths: what any mask leaves it is the first few."""
+    change = both(at(LAYERS[0], 0, 1, causal=False), told(LAYERS[0], "reach"))
+    return change, Placed(lambda arrays: {"reach": steps(arrays["lengths"])})
+
+
+def _either() -> tuple[Change, Placed]:
+    """Masks or'ed: the second step sees two or what is no padding, the last one what lies before it: all."""
+    change, placed = _second_sees(lambda lengths: np.maximum(lengths, 2))
+    return both(change, at(LAYERS[1], 0, causal=False, lengths=False)), placed
 
 
 def _waves(table: np.ndarray) -> tuple[Change, Misread]:
@@ -80,10 +86,6 @@ def _concatenated() -> np.ndarray:
 
 def _from_one() -> np.ndarray:
     return Positions("sinusoidal").waves((TIME + 1, WIDTH))[1:]
-
-
-def _at_most_two(arrays: Given) -> Given:
-    return {"reach": np.minimum(arrays["lengths"], 2)}
 
 
 ROLLED = layout(
@@ -110,10 +112,10 @@ def _norm_last(program: Program) -> Program:
 FAULTS: dict[str, Fault] = {
     "the causal mask left out": Fault("masked", changed(every(MultiHeadAttention, causal=False))),
     "a step that sees the next one": Fault(
-        "masked", changed(both(_FIRST_SEES, told(LAYERS[0], "reach")), Placed(_at_most_two))
+        "masked", changed(*_second_sees(lambda lengths: np.minimum(lengths, 3)))
     ),
     "padding attended to": Fault("masked", changed(at(LAYERS[1], 0, lengths=False))),
-    "either mask for both": Fault("masked", changed(EITHER)),
+    "either mask for both": Fault("masked", changed(*_either())),
     "attention without biases": Fault("masked", changed(every(MultiHeadAttention, bias=False))),
     "scores not divided": Fault("masked", wrapped(_scores_times(math.sqrt(PER_HEAD)))),
     "scores divided by the root of the whole width": Fault(
