@@ -228,7 +228,9 @@ def _l2(penalty: Penalty, kernels: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("text", CONTENDERS)
 def test_a_script_trains_what_the_spec_says(trained: dict[str, Any], text: str, tmp_path: Path) -> None:
-    """The loss after a few steps: with another rate, momentum, decay or statistic it is another one."""
+    """The loss after a few steps: with another rate, momentum, padding or epsilon it is another one. (Decay
+    is too weak to show so soon.)
+    """
     who = contender(text)
     folder = trained["folder"]
     finished = subprocess.run(
