@@ -51,7 +51,7 @@ def bleu(case: Case) -> float:
     if case.generated is None or len(case.generated) != len(references):
         raise ScoreError("needs translations of the whole test split")
     found = [decode(row, case.vocabulary, unknown="") for row in case.generated]
-    return float(BLEU().corpus_score(found, [references]).score)
+    return min(100.0, float(BLEU().corpus_score(found, [references]).score))
 
 
 @dataclass(frozen=True)
