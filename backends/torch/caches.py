@@ -126,10 +126,11 @@ class Continuing(Cache):
     def __init__(self, layer: Recurrent, net: nn.Module, room: Room) -> None:
         super().__init__()
         self.layer = layer
-        # torch.compile takes no module that torch's recurrent layers are in; their tensors it does.
         self.read = net.forward
+        # Not the module: torch.compile takes the tensors of torch's recurrent layers, not the layers.
         names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
-        self.tensors = [getattr(net, attribute(name), None) for name in names]
+        owner = getattr(net, "net", net)
+        self.tensors = [getattr(owner, attribute(name), None) for name in names]
         kernel = self.tensors[0]
         assert kernel is not None
         self.states = [kernel.new_empty(room.batch_size, layer.units) for _ in layer.further]

@@ -94,13 +94,12 @@ class Graph:
                 mine, shared = self.lowered[node].tensors[name], self.lowered[owner].tensors[name]
                 if (mine.layout, mine.rows) != (shared.layout, shared.rows):
                     raise Unsupported(f"the torch backend holds {home} otherwise for {node} than for {owner}")
-                tensor = getattr(self.lowered[owner].module, shared.attribute)
-                setattr(self.lowered[node].module, mine.attribute, tensor)
+                mine.set(self.lowered[node].module, shared.get(self.lowered[owner].module))
 
     def slots(self) -> dict[str, Slot]:
         """Every tensor of the model by the name `node/tensor`; a shared one once, by its first node."""
         return {
-            f"{node}/{name}": Slot(getattr(lowered.module, native.attribute), native)
+            f"{node}/{name}": Slot(native.get(lowered.module), native)
             for node, lowered in self.lowered.items()
             for name, native in lowered.tensors.items()
             if self.homes[node][name] == f"{node}/{name}"

@@ -7,6 +7,7 @@ all else as in the spec. Layers of sequences are in `sequences.py`.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,13 +25,22 @@ from . import blocks
 
 @dataclass(frozen=True)
 class Native:
-    """Where a tensor of the spec lives in a module: in an attribute or, where that holds several of them, in
-    some of its rows (begin, end).
+    """Where a tensor of the spec lives in a module: in an attribute, which may be that of a module in it
+    (`net.weight`), or, where that holds several of them, in some of its rows (begin, end).
     """
 
     attribute: str
     layout: Layout = field(default_factory=Layout)
     rows: tuple[int, int] | None = None
+
+    def get(self, module: nn.Module) -> torch.Tensor:
+        """The attribute."""
+        return operator.attrgetter(self.attribute)(module)
+
+    def set(self, module: nn.Module, tensor: torch.Tensor) -> None:
+        """Put another tensor there."""
+        path, _, name = self.attribute.rpartition(".")
+        setattr(module.get_submodule(path), name, tensor)
 
     def part(self, whole: Any) -> Any:
         """The tensor's part of the attribute, or of its gradient: a view, or a symbol for one."""

@@ -33,19 +33,22 @@ def attribute(name: str) -> str:
     return f"{PARTS[part][0]}_l0{'_reverse' if part != name else ''}"
 
 
-class Reading(nn.RNNBase):
-    """What torch's recurrent layers have in common here: the spec's inputs and outputs."""
+class Reading(nn.Module):
+    """One of torch's recurrent layers with the spec's inputs and outputs. Of its two biases the second stays
+    zero where the spec has one: it neither learns nor has a gradient.
+    """
 
-    def setup(self, layer: Recurrent) -> Reading:
-        """For a layer of the spec. Of one bias the other stays zero: it neither learns nor has a gradient."""
+    def __init__(self, layer: Recurrent, net: nn.RNNBase) -> None:
+        super().__init__()
         self.layer = layer
+        self.net = net
         if layer.biases == "one":
             for prefix in layer.directions:
-                bias = getattr(self, attribute(f"{prefix}recurrent_bias"))
+                bias = getattr(net, attribute(f"{prefix}recurrent_bias"))
                 nn.init.zeros_(bias).requires_grad_(False)
-        return self
 
-    # torch.compile takes none of torch's recurrent layers; it need not look into this either.
+    # torch.compile takes none of torch's recurrent layers. Where it meets one itself it leaves the whole step
+    # uncompiled; here it runs this as it is and compiles what comes before and after.
     @torch.compiler.disable
     def forward(self, x: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The output and the last states."""
@@ -55,7 +58,7 @@ class Reading(nn.RNNBase):
             # Packing wants the lengths on the CPU, wherever the rest is.
             given = pack_padded_sequence(x, rest.pop(0).cpu(), batch_first=True, enforce_sorted=False)
         first = tuple(self._apart(state) for state in rest)
-        output, last = super().forward(given, (first if len(first) > 1 else first[0]) if first else None)
+        output, last = self.net(given, (first if len(first) > 1 else first[0]) if first else None)
         if self.layer.lengths:
             output, _ = pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])
         states = last if isinstance(last, tuple) else (last,)
@@ -63,19 +66,7 @@ class Reading(nn.RNNBase):
 
     def _apart(self, state: torch.Tensor) -> torch.Tensor:
         """(batch, directions * units) as (directions, batch, units)."""
-        return state.unflatten(1, (-1, self.hidden_size)).transpose(0, 1).contiguous()
-
-
-class RNN(Reading, nn.RNN):
-    """`nn.RNN`."""
-
-
-class LSTM(Reading, nn.LSTM):
-    """`nn.LSTM`."""
-
-
-class GRU(Reading, nn.GRU):
-    """`nn.GRU`, which resets after the product."""
+        return state.unflatten(1, (-1, self.layer.units)).transpose(0, 1).contiguous()
 
 
 class ResetBefore(nn.Module):
@@ -148,20 +139,22 @@ def reset_before(
 
 @lower.register
 def _(layer: spec.RNN, place: Place) -> Lowered:
-    net = RNN(*_sizes(layer, place), nonlinearity=layer.activation, **_options(layer))
-    return _lowered(layer, net.setup(layer))
+    net = nn.RNN(*_sizes(layer, place), nonlinearity=layer.activation, **_options(layer))
+    return _lowered(layer, Reading(layer, net), "net.")
 
 
 @lower.register
 def _(layer: spec.LSTM, place: Place) -> Lowered:
-    return _lowered(layer, LSTM(*_sizes(layer, place), **_options(layer)).setup(layer))
+    net = nn.LSTM(*_sizes(layer, place), **_options(layer))
+    return _lowered(layer, Reading(layer, net), "net.")
 
 
 @lower.register
 def _(layer: spec.GRU, place: Place) -> Lowered:
     if layer.reset == "before":
         return _lowered(layer, ResetBefore(layer, place.shape[1]))
-    return _lowered(layer, GRU(*_sizes(layer, place), **_options(layer)).setup(layer))
+    net = nn.GRU(*_sizes(layer, place), **_options(layer))
+    return _lowered(layer, Reading(layer, net), "net.")
 
 
 def _sizes(layer: Recurrent, place: Place) -> tuple[int, int]:
@@ -172,7 +165,9 @@ def _options(layer: Recurrent) -> dict[str, bool]:
     return {"batch_first": True, "bidirectional": layer.bidirectional}
 
 
-def _lowered(layer: Recurrent, module: nn.Module) -> Lowered:
+def _lowered(layer: Recurrent, module: nn.Module, inside: str = "") -> Lowered:
     names = [prefix + name for prefix in layer.directions for name in layer.names]
     layouts = {name: PARTS[name.removeprefix("reverse_")][1] for name in names}
-    return Lowered(module, {name: Native(attribute(name), layout) for name, layout in layouts.items()})
+    return Lowered(
+        module, {name: Native(inside + attribute(name), layout) for name, layout in layouts.items()}
+    )
