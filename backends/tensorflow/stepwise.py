@@ -114,8 +114,8 @@ def _(layer: spec.MultiHeadAttention, site: Site, place: tf.Tensor, x: tf.Tensor
 def _write(variable: tf.Variable, step: tf.Tensor, place: tf.Tensor, this: Pass) -> None:
     """One step (batch, heads, 1, features) at its place, the others as they are."""
     if this.compiled:
-        # XLA has no assignment to a slice whose place is not known beforehand.
-        indices = tf.stack((0, 0, place, 0))
-        variable.assign(tf.raw_ops.XlaDynamicUpdateSlice(input=variable, update=step, indices=indices))
+        # XLA takes an assignment to a slice for a scatter, which it goes through number by number.
+        here = (tf.range(variable.shape[2], dtype=place.dtype) == place)[:, tf.newaxis]
+        variable.assign(tf.where(here, step, variable))
     else:
         variable[:, :, place].assign(tf.squeeze(step, 2))
