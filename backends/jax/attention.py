@@ -19,7 +19,7 @@ ATTRIBUTES = {"query": "query", "key": "key", "value": "value", "output": "out"}
 """NNX's names of the projections."""
 
 
-class Attention(nnx.MultiHeadAttention, Cached):  # type: ignore[misc]
+class Attention(nnx.MultiHeadAttention, Cached):
     """`nnx.MultiHeadAttention` with the spec's inputs and masks, and a cache that takes a whole prompt."""
 
     def __init__(self, layer: spec.MultiHeadAttention, place: Place, rngs: nnx.Rngs) -> None:

@@ -66,7 +66,7 @@ class CachedDecoder(Decoder):
     def _begin(self, state: Arrays, inputs: Arrays, prompt: int) -> Chosen:
         layers = self.models.layers(self.given.model, state)
         values = {**inputs, self.given.tokens: inputs[self.given.tokens][:, :prompt]}
-        caches = {}
+        caches: Arrays = {}
         for node in self.once:
             _keep(node, layers[node.name](*[values[name] for name in node.inputs]), values)
         last = _last_alone(self.each, layers)
@@ -85,7 +85,7 @@ class CachedDecoder(Decoder):
     def _go_on(self, state: Arrays, cache: Any, token: Any) -> Chosen:
         layers = self.models.layers(self.given.model, state)
         kept, place = cache
-        caches = {}
+        caches: Arrays = {}
         values = {self.given.tokens: token[:, None]}
         for node in self.each:
             layer = layers[node.name]

@@ -1,4 +1,4 @@
-"""Recurrent layers: one matrix product for the input's share of all steps, then a scan."""
+"""Recurrent layers: NNX's cells in a scan."""
 
 from __future__ import annotations
 
@@ -17,70 +17,47 @@ from .cached import Cache, Cached
 from .layers import Lowered, Place, lower
 
 States = tuple[Any, ...]
-
-UNROLL = 1
-"""Steps in one turn of the compiled loop."""
-
-ATTRIBUTES = {
-    "kernel": "input.kernel",
-    "bias": "input.bias",
-    "recurrent_kernel": "recurrent.kernel",
-    "recurrent_bias": "recurrent.bias",
-}
-"""Where a direction's tensors live."""
+"""The hidden state, then the others in the spec's order."""
 
 
-class Direction(nnx.Module):  # type: ignore[misc]
-    """A net that reads a sequence one way."""
+class ResetBefore(nnx.GRUCell):
+    """The paper's GRU, which NNX has not: the hidden state is reset before the candidate's product."""
 
-    def __init__(self, layer: Recurrent, features: int, backwards: bool, rngs: nnx.Rngs) -> None:
-        self.layer = layer
-        self.backwards = backwards
-        width = layer.gates * layer.units
-        self.input = nnx.Linear(features, width, rngs=rngs)
-        self.recurrent = nnx.Linear(layer.units, width, use_bias=layer.biases == "two", rngs=rngs)
+    def __call__(self, carry: Any, inputs: Any) -> tuple[Any, Any]:
+        """The new state (batch, units), twice."""
+        gates = 2 * self.hidden_features
+        share = self.dense_i(inputs)
+        r, z = jnp.split(nnx.sigmoid(share[:, :gates] + self._product(slice(gates), carry)), 2, -1)
+        n = nnx.tanh(share[:, gates:] + self._product(slice(gates, None), r * carry))
+        new = (1 - z) * n + z * carry
+        return new, new
 
-    def __call__(self, x: Any, real: Any, states: States) -> tuple[Any, ...]:
-        """The output (batch, time, units) and the last states for x (batch, time, features). Where `real`
-        (time, batch, 1) is given and false, a step changes no state and its output is zero.
-        """
-        projected = self.input(x.swapaxes(0, 1))
-
-        def step(states: States, given: Any) -> tuple[States, Any]:
-            share, counts = given
-            fresh = after(self.layer, self.recurrent, share, *states)
-            if counts is not None:
-                fresh = tuple(jnp.where(counts, new, old) for new, old in zip(fresh, states, strict=True))
-            return fresh, fresh[0]
-
-        states, hidden = jax.lax.scan(step, states, (projected, real), reverse=self.backwards, unroll=UNROLL)
-        if real is not None:
-            hidden = jnp.where(real, hidden, 0)
-        return hidden.swapaxes(0, 1), *states
+    def _product(self, columns: slice, hidden: Any) -> Any:
+        product = hidden @ self.dense_h.kernel[...][:, columns]
+        return product if self.dense_h.bias is None else product + self.dense_h.bias[...][columns]
 
 
-class Recurrence(nnx.Module, Cached):  # type: ignore[misc]
+class Recurrence(nnx.Module, Cached):
     """Both directions, or the one."""
 
     def __init__(self, layer: Recurrent, features: int, rngs: nnx.Rngs) -> None:
         self.layer = layer
-        self.forward = Direction(layer, features, False, rngs)
+        self.forward = cell_of(layer, features, rngs)
         if layer.bidirectional:
-            self.backward = Direction(layer, features, True, rngs)
+            self.backward = cell_of(layer, features, rngs)
 
-    def __call__(self, x: Any, *others: Any) -> tuple[Any, ...]:
-        """The output and the last states."""
+    def __call__(self, x: Any, *others: Any) -> States:
+        """The output (batch, time, units of both) and the last states."""
         batch, time, _ = x.shape
-        real = None
+        real, states = None, others
         if self.layer.lengths:
-            lengths, *others = others
-            real = (jnp.arange(time)[:, None] < lengths)[..., None]
-        states = others or [jnp.zeros((batch, *shape), x.dtype) for shape in self.layer.further_shapes()]
+            real, states = (jnp.arange(time)[:, None] < others[0])[..., None], others[1:]
+        if not self.layer.initial:
+            states = tuple(jnp.zeros((batch, *shape), x.dtype) for shape in self.layer.further_shapes())
         if not self.layer.bidirectional:
-            return self.forward(x, real, tuple(states))
-        halves = zip(*[jnp.split(state, 2, -1) for state in states], strict=True)
-        nets = (self.forward, self.backward)
-        found = [net(x, real, half) for net, half in zip(nets, halves, strict=True)]
+            return read(self.forward, x, real, states, False)
+        ahead, back = zip(*[jnp.split(state, 2, -1) for state in states], strict=True)
+        found = read(self.forward, x, real, ahead, False), read(self.backward, x, real, back, True)
         return tuple(jnp.concatenate(parts, -1) for parts in zip(*found, strict=True))
 
     def begin(self, capacity: int, x: Any, *others: Any) -> tuple[Any, Cache]:
@@ -89,57 +66,88 @@ class Recurrence(nnx.Module, Cached):  # type: ignore[misc]
         return found, found[1:]
 
     def go_on(self, cache: Cache, place: Any, x: Any) -> tuple[Any, Cache]:
-        """From the states, without a scan."""
-        net = self.forward
-        states = after(self.layer, net.recurrent, net.input(x[:, 0]), *cache)
-        return (states[0][:, None], *states), states
+        """The cell alone."""
+        carry, hidden = self.forward(_carried(cache), x[:, 0])
+        states = _told(carry)
+        return (hidden[:, None], *states), states
+
+
+def read(cell: nnx.RNNCellBase, x: Any, real: Any, states: States, backwards: bool) -> States:
+    """The output (batch, time, units) and the last states of one net on x (batch, time, features). Where
+    `real` (time, batch, 1) is given and false, a step leaves the states alone and its output is zero.
+    """
+
+    def step(carry: Any, given: Any) -> tuple[Any, Any]:
+        now, counts = given
+        fresh, hidden = cell(carry, now)
+        if counts is not None:
+            fresh = jax.tree.map(functools.partial(jnp.where, counts), fresh, carry)
+        return fresh, hidden
+
+    steps = x.swapaxes(0, 1), real
+    carry, hidden = jax.lax.scan(step, _carried(states), steps, reverse=backwards)
+    if real is not None:
+        hidden = jnp.where(real, hidden, 0)
+    return hidden.swapaxes(0, 1), *_told(carry)
+
+
+def _carried(states: States) -> Any:
+    """NNX carries a single state as it is, and of an LSTM the cell's before the hidden one."""
+    return states[0] if len(states) == 1 else states[::-1]
+
+
+def _told(carry: Any) -> States:
+    return carry[::-1] if isinstance(carry, tuple) else (carry,)
 
 
 @functools.singledispatch
-def after(layer: Recurrent, recurrent: nnx.Linear, share: Any, *states: Any) -> States:
-    """The states after a step, from those before it and the input's share of the gates."""
+def cell_of(layer: Recurrent, features: int, rngs: nnx.Rngs) -> nnx.RNNCellBase:
+    """NNX's cell; with two biases, it has one in the product that had none."""
     raise NotImplementedError
 
 
-@after.register
-def _(layer: spec.RNN, recurrent: nnx.Linear, share: Any, hidden: Any) -> States:
+@cell_of.register
+def _(layer: spec.RNN, features: int, rngs: nnx.Rngs) -> nnx.RNNCellBase:
     activation = nnx.tanh if layer.activation == "tanh" else nnx.relu
-    return (activation(share + recurrent(hidden)),)
+    # By default this cell alone computes in float32 whatever the precision.
+    cell = nnx.SimpleCell(features, layer.units, activation_fn=activation, dtype=None, rngs=rngs)
+    if layer.biases == "two":
+        cell.dense_h = nnx.Linear(layer.units, layer.units, rngs=rngs)
+    return cell
 
 
-@after.register
-def _(layer: spec.LSTM, recurrent: nnx.Linear, share: Any, hidden: Any, cell: Any) -> States:
-    i, f, g, o = jnp.split(share + recurrent(hidden), 4, -1)
-    cell = nnx.sigmoid(f) * cell + nnx.sigmoid(i) * nnx.tanh(g)
-    return nnx.sigmoid(o) * nnx.tanh(cell), cell
+@cell_of.register
+def _(layer: spec.LSTM, features: int, rngs: nnx.Rngs) -> nnx.RNNCellBase:
+    cell = nnx.OptimizedLSTMCell(features, layer.units, rngs=rngs)
+    if layer.biases == "two":
+        cell.dense_i = nnx.Linear(features, 4 * layer.units, rngs=rngs)
+    return cell
 
 
-@after.register
-def _(layer: spec.GRU, recurrent: nnx.Linear, share: Any, hidden: Any) -> States:
-    gates = 2 * layer.units
-    if layer.reset == "after":
-        product = recurrent(hidden)
-        r, z = jnp.split(nnx.sigmoid(share[:, :gates] + product[:, :gates]), 2, -1)
-        n = nnx.tanh(share[:, gates:] + r * product[:, gates:])
-    else:
-        r, z = jnp.split(nnx.sigmoid(share[:, :gates] + part(recurrent, slice(gates), hidden)), 2, -1)
-        n = nnx.tanh(share[:, gates:] + part(recurrent, slice(gates, None), r * hidden))
-    return ((1 - z) * n + z * hidden,)
-
-
-def part(linear: nnx.Linear, columns: slice, x: Any) -> Any:
-    """Some columns of what the module gives."""
-    product = x @ linear.kernel[...][:, columns]
-    return product if linear.bias is None else product + linear.bias[...][columns]
+@cell_of.register
+def _(layer: spec.GRU, features: int, rngs: nnx.Rngs) -> nnx.RNNCellBase:
+    kind = nnx.GRUCell if layer.reset == "after" else ResetBefore
+    cell = kind(features, layer.units, rngs=rngs)
+    if layer.biases == "two":
+        cell.dense_h = nnx.Linear(layer.units, 3 * layer.units, rngs=rngs)
+    return cell
 
 
 @lower.register
 def _(layer: Recurrent, place: Place) -> Lowered:
     nets = {"": "forward", "reverse_": "backward"}
+    # The bias of NNX's LSTM is beside the recurrent kernel. One is one, wherever it is added.
+    beside = "dense_h" if isinstance(layer, spec.LSTM) and layer.biases == "one" else "dense_i"
+    attributes = {
+        "kernel": "dense_i.kernel",
+        "bias": f"{beside}.bias",
+        "recurrent_kernel": "dense_h.kernel",
+        "recurrent_bias": "dense_h.bias",
+    }
     return Lowered(
         lambda rngs: Recurrence(layer, place.shape[-1], rngs),
         {
-            prefix + name: (f"{nets[prefix]}.{ATTRIBUTES[name]}", Layout())
+            prefix + name: (f"{nets[prefix]}.{attributes[name]}", Layout())
             for prefix in layer.directions
             for name in layer.names
         },

@@ -15,7 +15,7 @@ from .cached import Cache, Cached
 from .layers import Lowered, Place, lower
 
 
-class Embedding(nnx.Embed):  # type: ignore[misc]
+class Embedding(nnx.Embed):
     """`nnx.Embed`, its rows times a number."""
 
     def __init__(self, layer: spec.Embedding, rngs: nnx.Rngs) -> None:
@@ -29,7 +29,7 @@ class Embedding(nnx.Embed):  # type: ignore[misc]
         return rows if self.scale == 1.0 else rows * self.scale
 
 
-class Unembedding(nnx.Embed):  # type: ignore[misc]
+class Unembedding(nnx.Embed):
     """`nnx.Embed`, called to attend."""
 
     def __init__(self, layer: spec.Unembedding, width: int, rngs: nnx.Rngs) -> None:
@@ -40,7 +40,7 @@ class Unembedding(nnx.Embed):  # type: ignore[misc]
         return self.attend(x)
 
 
-class Positions(nnx.Module, Cached):  # type: ignore[misc]
+class Positions(nnx.Module, Cached):
     """A table of places, learned or computed, added step by step. What it keeps is nothing."""
 
     def __init__(self, layer: spec.Positions, shape: spec.Shape, rngs: nnx.Rngs) -> None:
