@@ -29,23 +29,38 @@ def _(loss: spec.CrossEntropy, *shapes: Shape) -> Function:
     logits_shape, labels_shape, *_ = shapes
     axis = last_axis(logits_shape)
     smoothing = loss.label_smoothing
+    likelihoods = _likelihoods if math.prod(logits_shape) <= FEW else _likelihoods_of_many
 
-    def cross_entropy(F: Any, logits: Any, labels: Any) -> Any:
-        scores = _log_softmax(F, logits, axis)
-        found = _reduced(F, F.pick(scores, labels, axis=axis), loss.reduction, labels_shape)
-        if smoothing:
-            found = found * (1 - smoothing) + _reduced(F, scores, loss.reduction, logits_shape) * smoothing
-        return -found
+    def cross_entropy(F: Any, logits: Any, labels: Any, *weights: Any) -> Any:
+        of_label, of_all = likelihoods(F, logits, labels, axis)
+        found = of_label * (1 - smoothing) + of_all() * smoothing if smoothing else of_label
+        if not weights:
+            return -_reduced(F, found, loss.reduction, labels_shape)
+        counted = -F.sum(found * weights[0])
+        return counted / F.sum(weights[0]) if loss.reduction == "mean" else counted
 
-    def weighted(F: Any, logits: Any, labels: Any, weights: Any) -> Any:
-        scores = _log_softmax(F, logits, axis)
-        found = F.pick(scores, labels, axis=axis)
-        if smoothing:
-            found = found * (1 - smoothing) + F.mean(scores, axis=axis) * smoothing
-        counted = F.sum(found * weights)
-        return -counted / F.sum(weights) if loss.reduction == "mean" else -counted
+    return cross_entropy
 
-    return cross_entropy if len(shapes) == 2 else weighted
+
+FEW = 256
+"""As many logits an example as `log_softmax` is best for."""
+
+
+def _likelihoods(F: Any, logits: Any, labels: Any, axis: int) -> tuple[Any, Callable[[], Any]]:
+    """The logarithm of each label's share, and, when called, the mean of all classes'."""
+    scores = _log_softmax(F, logits, axis)
+    return F.pick(scores, labels, axis=axis), lambda: F.mean(scores, axis=axis)
+
+
+def _likelihoods_of_many(F: Any, logits: Any, labels: Any, axis: int) -> tuple[Any, Callable[[], Any]]:
+    """The same by way of oneDNN's softmax, and the logarithm of its largest share, which never underflows:
+    log p(i) = x(i) - x(top) + log p(top).
+    """
+    top = F.stop_gradient(F.argmax(logits, axis=axis))
+    shares = F.softmax(logits, axis=axis)
+    highest, its_log = F.pick(logits, top, axis=axis), F.log(F.pick(shares, top, axis=axis))
+    of_label = F.pick(logits, labels, axis=axis) - highest + its_log
+    return of_label, lambda: F.mean(logits, axis=axis) - highest + its_log
 
 
 @loss_of.register
