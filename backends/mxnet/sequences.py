@@ -67,14 +67,19 @@ def _(layer: spec.Select, place: Place) -> Lowered:
 
 @lower.register
 def _(layer: spec.GlobalAvgPool1D, place: Place) -> Lowered:
-    def over_real(F: Any, x: Any, lengths: Any) -> Any:
-        real = F.SequenceMask(x, lengths, use_sequence_length=True, axis=1)
-        return F.broadcast_div(F.sum(real, axis=1), F.expand_dims(lengths, axis=1))
+    time = place.shape[0]
 
-    def over_all(F: Any, x: Any) -> Any:
-        return F.mean(x, axis=1)
+    def average(F: Any, x: Any, lengths: Any = None) -> Any:
+        # A product with each step's share: `mean` and `sum` take five times as long.
+        shares = F.ones_like(F.slice_axis(x, axis=2, begin=0, end=1))
+        if lengths is None:
+            shares = shares / time
+        else:
+            real = F.SequenceMask(shares, lengths, use_sequence_length=True, axis=1)
+            shares = F.broadcast_div(real, F.reshape(lengths, shape=(-1, 1, 1)))
+        return F.reshape(F.batch_dot(shares, x, transpose_a=True), shape=(0, -1))
 
-    return Lowered(nn.HybridLambda(over_real if layer.lengths else over_all))
+    return Lowered(nn.HybridLambda(average))
 
 
 @lower.register
@@ -102,7 +107,7 @@ def _(layer: spec.MaxPool1D, place: Place) -> Lowered:
 
 def _channels_first(*blocks: Any) -> Any:
     """Blocks that read and give (batch, channels, time), MXNet's only layout for them."""
-    there, back = (nn.HybridLambda(lambda F, x: F.swapaxes(x, 1, 2)) for _ in range(2))
+    there, back = (nn.HybridLambda(lambda F, x: F.transpose(x, axes=(0, 2, 1))) for _ in range(2))
     return after(there, *blocks, back)
 
 
