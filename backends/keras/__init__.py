@@ -231,7 +231,7 @@ class KerasProgram(Built):
         """As the framework waits."""
         tensors = [variable.value for variable in [*self.model.variables, *self.model.optimizer.variables]]
         if self.generating is not None:
-            tensors += self.generating.chosen
+            tensors += self.generating.chosen[-1:]
         framework.wait(tensors)
 
     def device_peak_bytes(self) -> int | None:

@@ -42,13 +42,18 @@ class LoweredAttention(Lowered):
     causal: bool = False
     memory: bool = False
     lengths: bool = False
+    written_out: bool = False
+    """Whether Keras is to take the softmax itself, as where the weights of attention are asked for."""
 
     def __call__(self, *values: Any) -> Any:
         """Of a sequence, perhaps a memory, perhaps lengths."""
         (native,) = self.layers
         memory = values[int(self.memory)]
         mask = self._mask(memory, values)
-        return native(values[0], memory, value_mask=mask, use_causal_mask=self.causal)
+        options = {"value_mask": mask, "use_causal_mask": self.causal}
+        if not self.written_out:
+            return native(values[0], memory, **options)
+        return native(values[0], memory, **options, return_attention_scores=True)[0]
 
     def first(self, capacity: int, *values: Any) -> tuple[Any, Memory]:
         """Keep keys and values, those of the sequence itself with room for as many as there will be."""
@@ -56,8 +61,8 @@ class LoweredAttention(Lowered):
         x, memory = values[0], values[int(self.memory)]
         keys, contents = native.key_dense(memory), native.value_dense(memory)
         mask = self._mask(memory, values)
-        mask = None if mask is None else mask[:, None, None, :]
-        output = self._attend(x, keys, contents, mask=mask, is_causal=self.causal)
+        mask = None if mask is None else mask[:, None, :]
+        output = self._attend(x, keys, contents, mask, self.causal)
         if self.memory:
             return output, (keys, contents, mask)
         room = ((0, 0), (0, capacity - x.shape[1]), (0, 0), (0, 0))
@@ -69,20 +74,27 @@ class LoweredAttention(Lowered):
         x = values[0]
         if self.memory:
             keys, contents, mask = memory
-            return self._attend(x, keys, contents, mask=mask), memory
+            return self._attend(x, keys, contents, mask), memory
         keys = framework.put(memory[0], native.key_dense(x), place)
         contents = framework.put(memory[1], native.value_dense(x), place)
-        mask = (ops.arange(keys.shape[1], dtype="int32") <= place)[None, None, None, :]
-        return self._attend(x, keys, contents, mask=mask), (keys, contents)
+        mask = (ops.arange(keys.shape[1], dtype="int32") <= place)[None, None, :]
+        return self._attend(x, keys, contents, mask), (keys, contents)
 
     def _mask(self, memory: Any, values: tuple[Any, ...]) -> Any:
         """(N, steps), or None where all steps are real."""
         return Real(memory.shape[1])(values[-1]) if self.lengths else None
 
-    def _attend(self, x: Any, keys: Any, contents: Any, **masks: Any) -> Any:
+    def _attend(self, x: Any, keys: Any, contents: Any, mask: Any, causal: bool = False) -> Any:
+        """With a mask (N or 1, 1, steps)."""
         (native,) = self.layers
-        scale = native._inverse_sqrt_key_dim
-        joined = ops.dot_product_attention(native.query_dense(x), keys, contents, scale=scale, **masks)
+        joined, _ = native._compute_attention(
+            native.query_dense(x),
+            keys,
+            contents,
+            mask,
+            return_attention_scores=self.written_out,
+            use_causal_mask=causal,
+        )
         return native.output_dense(joined)
 
 
@@ -93,7 +105,8 @@ def _(layer: spec.MultiHeadAttention, place: Place) -> Lowered:
     native = keras.layers.MultiHeadAttention(
         layer.heads, size, use_bias=layer.bias, kernel_regularizer=place.regularizer
     )
-    if keras.config.floatx() == "float64":
+    exact = keras.config.floatx() == "float64"
+    if exact:
         # On TensorFlow a Python float is a float32 tensor before Keras casts it; a NumPy float64 stays exact.
         native._inverse_sqrt_key_dim = np.float64(1 / math.sqrt(size))
     tensors = {}
@@ -109,5 +122,10 @@ def _(layer: spec.MultiHeadAttention, place: Place) -> Lowered:
                 native, f"{part}_dense.bias", Heads(native=bias, canonical=(width,))
             )
     return LoweredAttention(
-        (native,), tensors, causal=layer.causal, memory=layer.memory, lengths=layer.lengths
+        (native,),
+        tensors,
+        causal=layer.causal,
+        memory=layer.memory,
+        lengths=layer.lengths,
+        written_out=exact and not framework.EXACT_ATTENTION,
     )

@@ -18,6 +18,7 @@ from .momentum import Momentum
 from .updates import Move, Updates
 
 __all__ = [
+    "EXACT_ATTENTION",
     "Adam",
     "Alternating",
     "BatchNormalization",
@@ -36,6 +37,8 @@ __all__ = [
     "wait",
 ]
 
+# `jax.nn.dot_product_attention` takes the softmax in float32 whatever it is given.
+EXACT_ATTENTION = False
 BatchNormalization = keras.layers.BatchNormalization
 Embedding = keras.layers.Embedding
 leaky_relu = keras.activations.leaky_relu
@@ -95,9 +98,9 @@ def compiled(
     return lambda *arguments: stateless([variable.value for variable in variables], *arguments)
 
 
-def number(value: int) -> np.int32:
+def number(value: int) -> int:
     """An argument of a compiled function, which is not compiled anew for another value."""
-    return np.int32(value)
+    return value
 
 
 def put(cache: jax.Array, rows: jax.Array, place: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ from .momentum import Momentum
 from .updates import Move, Updates
 
 __all__ = [
+    "EXACT_ATTENTION",
     "Adam",
     "Alternating",
     "BatchNormalization",
@@ -35,6 +36,7 @@ __all__ = [
     "wait",
 ]
 
+EXACT_ATTENTION = True
 BatchNormalization = keras.layers.BatchNormalization
 
 

@@ -17,6 +17,7 @@ from harness.worker.protocol import Setting
 from .adam import corrections
 from .updates import Move, Updates
 
+EXACT_ATTENTION = True
 Embedding = keras.layers.Embedding
 leaky_relu = keras.activations.leaky_relu
 gelu = keras.activations.gelu

@@ -142,7 +142,7 @@ class Positions(keras.layers.Layer):
 
     def row(self, place: Any) -> Any:
         """(1, width), of one place."""
-        return ops.slice(self.table, (place, 0), (1, self.width))
+        return ops.slice(self.table.value, (place, 0), (1, self.width))
 
 
 class Waves(keras.layers.Layer):
