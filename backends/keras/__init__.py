@@ -93,7 +93,6 @@ class KerasProgram(Built):
             plain([*inputs.values()]), plain([outputs[name] for name in program.outputs])
         )
         self.predicted = list(inputs)
-        self.generating: KerasDecoder | None = None
         self.model: Any = (self._functional if self.compiled else self._alternating)(
             steps_per_execution=STEPS_PER_EXECUTION.get(setting.mode, 1)
         )
@@ -224,15 +223,12 @@ class KerasProgram(Built):
     def decoder(self, batch_size: int) -> KerasDecoder:
         """With the variables as they are at each `start`."""
         call, _ = self.program.generating()
-        self.generating = KerasDecoder(self.program, self.graphs[call.model], self.predictor.variables)
-        return self.generating
+        return KerasDecoder(self.program, self.graphs[call.model], self.predictor.variables)
 
     def wait(self) -> None:
         """As the framework waits."""
-        tensors = [variable.value for variable in [*self.model.variables, *self.model.optimizer.variables]]
-        if self.generating is not None:
-            tensors += self.generating.chosen[-1:]
-        framework.wait(tensors)
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        framework.wait([variable.value for variable in variables])
 
     def device_peak_bytes(self) -> int | None:
         """As the framework counts."""

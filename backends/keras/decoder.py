@@ -37,7 +37,6 @@ class KerasDecoder(Decoder):
         self.output = model.outputs[0]
         self.nodes = stepping(model, given.tokens)
         self.last = self._last()
-        self.chosen: list[Any] = []
         self.prefill = framework.compiled(self._prefill, variables)
         self.go_on = framework.compiled(self._go_on, variables, donates=True)
 
@@ -56,6 +55,10 @@ class KerasDecoder(Decoder):
         self.memory, self.token, self.scores = self.go_on(self.memory, self.token, place)
         self.place += 1
         self.chosen.append(self.token)
+
+    def wait(self) -> None:
+        """As the framework waits."""
+        framework.wait([self.token])
 
     def tokens(self) -> np.ndarray:
         """Those chosen."""
