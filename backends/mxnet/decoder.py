@@ -82,7 +82,8 @@ class Reading(HybridBlock):
                 for part in ("query", "output"):
                     self.register_child(block.part(part), f"{node.name}.{part}")
             else:
-                self.register_child(block, node.name)
+                is_step = isinstance(node.layer, Recurrent) and not first
+                self.register_child(block.cell() if is_step else block, node.name)
         self.block = graph.block
 
     def hybrid_forward(self, F: Any, tokens: Any, places: Any, *arrays: Any) -> list[Any]:
@@ -118,7 +119,10 @@ class Reading(HybridBlock):
         """What a node gives, and what it keeps."""
         block, layer = self.block(node.name), node.layer
         if isinstance(layer, Recurrent):
-            found = block.read(F, inputs[0], self.time, None, kept or inputs[1:])
+            if self.first:
+                found = block.read(F, inputs[0], self.time, None, inputs[1:])
+            else:
+                found = block.step(F, self._children[node.name], inputs[0], kept)
             return found, found[1:]
         if isinstance(layer, MultiHeadAttention):
             query = block.queries(F, inputs[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from mxnet.gluon import HybridBlock
@@ -12,7 +11,7 @@ from harness.worker.protocol import Unsupported
 
 # Each of these modules registers its lowerings.
 from . import attention, layers, recurrent, sequences  # noqa: F401
-from .lowering import Lowered, Place, Slot, lower
+from .lowering import Lowered, Place, Slot, lower, tie
 from .normalization import Normalization
 
 
@@ -41,7 +40,7 @@ class Graph(HybridBlock):
             shared, its_layout = self.tensors[home]
             if layout != its_layout:
                 raise Unsupported(f"{node} cannot share {home}: MXNet's layers hold it in different layouts")
-            _tie(lowered.block, own, shared)
+            tie(lowered.block, own, shared)
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> tuple[Any, ...]:
         """The outputs; images are channels first on both sides."""
@@ -63,22 +62,3 @@ class Graph(HybridBlock):
         """Whether one call moves the same running statistics twice: two batch normalizations share them."""
         means = [block.running_mean for block in self.normalizations()]
         return len(set(means)) < len(means)
-
-
-def _tie(block: Any, own: Any, shared: Any) -> None:
-    """Put `shared` in the place of the parameter `own` of a block.
-
-    Gluon's own way, `params=` at construction, shares by name: between layers of one kind.
-    """
-    for part in _with_children(block):
-        for attribute, parameter in part._reg_params.items():
-            if parameter is own:
-                part._reg_params[attribute] = part.__dict__[attribute] = shared
-        if part.params._params.pop(own.name, None) is not None:
-            part.params._params[shared.name] = shared
-
-
-def _with_children(block: Any) -> Iterator[Any]:
-    yield block
-    for child in block._children.values():
-        yield from _with_children(child)

@@ -7,7 +7,7 @@ axes or more, the first two come last. Sequences travel as they are, (N, T, C).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,3 +78,22 @@ def after(*blocks: Any) -> Any:
     chain = nn.HybridSequential()
     chain.add(*blocks)
     return chain
+
+
+def tie(block: Any, own: Any, shared: Any) -> None:
+    """Put `shared` in the place of the parameter `own` of a block.
+
+    Gluon's own way, `params=` at construction, shares by name: between layers of one kind.
+    """
+    for part in _with_children(block):
+        for attribute, parameter in part._reg_params.items():
+            if parameter is own:
+                part._reg_params[attribute] = part.__dict__[attribute] = shared
+        if part.params._params.pop(own.name, None) is not None:
+            part.params._params[shared.name] = shared
+
+
+def _with_children(block: Any) -> Iterator[Any]:
+    yield block
+    for child in block._children.values():
+        yield from _with_children(child)

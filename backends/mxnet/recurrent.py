@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from harness.spec.layers import GRU, LSTM, RNN
 from harness.spec.layers.recurrent import Recurrent
 from harness.worker.protocol import Layout
 
-from .lowering import Lowered, Place, Slot, lower
+from .lowering import Lowered, Place, Slot, lower, tie
 
 HELD = 1e4
 """What a gate is given to be shut or open: its sigmoid is 0 or 1, exactly."""
@@ -64,7 +65,7 @@ class Recurrence(HybridBlock):
         lengths, states = (rest[0], rest[1:]) if self.layer.lengths else (None, rest)
         return self.read(F, x, self.time, lengths, states)
 
-    def read(self, F: Any, x: Any, time: int, lengths: Any, states: tuple[Any, ...]) -> list[Any]:
+    def read(self, F: Any, x: Any, time: int, lengths: Any, states: Sequence[Any]) -> list[Any]:
         """The same for `time` steps; from zeros without `states`."""
         steps = F.swapaxes(x, 0, 1)
         nets = [self.first] if self.second is None else [self.first, self.second]
@@ -79,6 +80,29 @@ class Recurrence(HybridBlock):
         if lengths is not None:
             output = F.SequenceMask(output, lengths, use_sequence_length=True)
         return [F.swapaxes(output, 0, 1), *last]
+
+    def cell(self) -> Any:
+        """Gluon's cell of this net, with its parameters. One step takes it half as long as the operator, which
+        lays out its weights anew in each call. A net of our own is its own cell.
+        """
+        if _is_written_out(self.layer):
+            return self
+        _, features = self.first.l0_i2h_weight.shape
+        if isinstance(self.layer, RNN):
+            cell = rnn.RNNCell(self.layer.units, activation=self.layer.activation, input_size=features)
+        else:
+            kind = rnn.LSTMCell if isinstance(self.layer, LSTM) else rnn.GRUCell
+            cell = kind(self.layer.units, input_size=features)
+        for name, _ in PARAMETERS.values():
+            tie(cell, getattr(cell, name), getattr(self.first, f"l0_{name}"))
+        return cell
+
+    def step(self, F: Any, cell: Any, x: Any, states: list[Any]) -> list[Any]:
+        """One step (batch, 1, features) by the `cell`: output (batch, 1, units) and states."""
+        if cell is self:
+            return self.read(F, x, 1, None, states)
+        output, new = cell(F.reshape(x, shape=(-3, 0)), states)
+        return [F.expand_dims(output, axis=1), *new]
 
     def _run(self, F: Any, net: Any, steps: Any, lengths: Any, states: list[Any]) -> list[Any]:
         """One net over (time, batch, features): its output and last states."""
