@@ -40,17 +40,18 @@ class Once(HybridBlock):
             attention = graph.block(node.name)
             for part in ("key", "value"):
                 self.register_child(attention.part(part), f"{node.name}.{part}")
-        self.block = graph.block
+        self.block, self.run, self.batch_first = graph.block, graph.run, graph.batch_first
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> list[Any]:
         """The values, then keys and values."""
         values = dict(zip(self.inputs, inputs, strict=True))
         for node in self.nodes:
-            found = self._children[node.name](*[values[name] for name in node.inputs])
+            found = self.run(F, node, *[values[name] for name in node.inputs])
             values.update(zip(node.outputs(), found if node.layer.further else (found,), strict=True))
-        found = [values[name] for name in self.names]
+        found = [self.batch_first(F, name, values[name]) for name in self.names]
         for node in self.memories:
-            found.extend(self.block(node.name).keys_and_values(F, values[node.inputs[1]]))
+            memory = self.batch_first(F, node.inputs[1], values[node.inputs[1]])
+            found.extend(self.block(node.name).keys_and_values(F, memory))
         return found
 
 
@@ -120,10 +121,12 @@ class Reading(HybridBlock):
         block, layer = self.block(node.name), node.layer
         if isinstance(layer, Recurrent):
             if self.first:
-                found = block.read(F, inputs[0], self.time, None, inputs[1:])
-            else:
-                found = block.step(F, self._children[node.name], inputs[0], kept)
-            return found, found[1:]
+                given = F.swapaxes(inputs[0], 0, 1)
+                output, *states = block.read(F, given, self.time, None, inputs[1:])
+                return [F.swapaxes(output, 0, 1), *states], states
+            given = F.reshape(inputs[0], shape=(-3, 0))
+            output, *states = block.step(F, self._children[node.name], given, kept)
+            return [F.expand_dims(output, axis=1), *states], states
         if isinstance(layer, MultiHeadAttention):
             query = block.queries(F, inputs[0])
             if layer.memory:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from mxnet.gluon import HybridBlock
 
-from harness.spec.model import Model
+from harness.spec.generation import STEPWISE
+from harness.spec.layers import Shape
+from harness.spec.layers.recurrent import Recurrent
+from harness.spec.model import Model, Node
 from harness.worker.protocol import Unsupported
 
 # Each of these modules registers its lowerings.
@@ -22,6 +26,7 @@ class Graph(HybridBlock):
         super().__init__()
         self.model = model
         self.tensors: dict[str, Slot] = {}
+        self.time_first = time_first(model)
         homes = model.homes()
         read = {name for node in model.nodes for name in node.inputs}.union(model.outputs)
         for node, incoming, _ in model.walk():
@@ -43,8 +48,23 @@ class Graph(HybridBlock):
             tie(lowered.block, own, shared)
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> tuple[Any, ...]:
-        """The outputs; images are channels first on both sides."""
-        return self.model.evaluate(inputs, lambda node, *values: self._children[node.name](*values))
+        """The outputs; images are channels first on both sides, sequences batch first."""
+        found = self.model.evaluate(inputs, functools.partial(self.run, F))
+        return tuple(map(functools.partial(self.batch_first, F), self.model.outputs, found))
+
+    def run(self, F: Any, node: Node, *values: Any) -> Any:
+        """What a node makes of its inputs, each tensor as it travels."""
+        is_recurrent, own = isinstance(node.layer, Recurrent), node.name in self.time_first
+        read = []
+        for place, (name, value) in enumerate(zip(node.inputs, values, strict=True)):
+            wanted = own and not (is_recurrent and place)
+            turned = wanted != (name in self.time_first)
+            read.append(F.swapaxes(value, 0, 1) if turned else value)
+        return self._children[node.name](*read)
+
+    def batch_first(self, F: Any, name: str, value: Any) -> Any:
+        """A tensor of the model with its batch first."""
+        return F.swapaxes(value, 0, 1) if name in self.time_first else value
 
     def block(self, node: str) -> Any:
         """The block of a node."""
@@ -62,3 +82,35 @@ class Graph(HybridBlock):
         """Whether one call moves the same running statistics twice: two batch normalizations share them."""
         means = [block.running_mean for block in self.normalizations()]
         return len(set(means)) < len(means)
+
+
+def time_first(model: Model) -> set[str]:
+    """The tensors that travel as (time, batch, features), as MXNet's recurrent layers read and give them:
+    what these give, what is made of that by layers that treat each step alone, and what such layers make for
+    recurrent ones and no other, as embeddings do.
+    """
+    shapes = model.shapes()
+    alone = {node.name for node in model.nodes if _is_stepwise(node, shapes)}
+    readers: dict[str, list[Node]] = {}
+    for node in model.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    found: set[str] = set()
+    for node in reversed(model.nodes):
+        theirs = [
+            isinstance(reader.layer, Recurrent) or reader.name in found
+            for reader in readers.get(node.name, [])
+        ]
+        if node.name in alone and len(node.inputs) == 1 and theirs and all(theirs):
+            found.add(node.name)
+    found.difference_update(model.outputs)
+    for node in model.nodes:
+        is_recurrent = isinstance(node.layer, Recurrent)
+        if is_recurrent or (node.name in alone and found.issuperset(node.inputs)):
+            found.add(node.name)
+    return found
+
+
+def _is_stepwise(node: Node, shapes: dict[str, Shape]) -> bool:
+    """Whether a layer gives a sequence and treats each of its steps alone."""
+    return isinstance(node.layer, STEPWISE) and len(shapes[node.name]) == 2

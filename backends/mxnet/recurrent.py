@@ -28,8 +28,8 @@ PARAMETERS = {
 
 
 class Recurrence(HybridBlock):
-    """A recurrent layer: a sequence (batch, time, features), perhaps lengths (batch,) and first states
-    (batch, units), to the output (batch, time, units) and the last states.
+    """A recurrent layer: a sequence (time, batch, features), perhaps lengths (batch,) and first states
+    (batch, units), to the output (time, batch, units) and the last states.
 
     MXNet's operator takes no lengths on a CPU ("RNN use_sequence_length option is only available for cuDNN").
     With lengths, as with nets of our own, each direction is a net by itself; the second reads the sequence
@@ -60,14 +60,13 @@ class Recurrence(HybridBlock):
                 getattr(net, f"{side}_h2h_bias").grad_req = "null"
         return found
 
-    def hybrid_forward(self, F: Any, x: Any, *rest: Any) -> list[Any]:
+    def hybrid_forward(self, F: Any, steps: Any, *rest: Any) -> list[Any]:
         """Output and states; None for a state that nobody reads."""
         lengths, states = (rest[0], rest[1:]) if self.layer.lengths else (None, rest)
-        return self.read(F, x, self.time, lengths, states)
+        return self.read(F, steps, self.time, lengths, states)
 
-    def read(self, F: Any, x: Any, time: int, lengths: Any, states: Sequence[Any]) -> list[Any]:
+    def read(self, F: Any, steps: Any, time: int, lengths: Any, states: Sequence[Any]) -> list[Any]:
         """The same for `time` steps; from zeros without `states`."""
-        steps = F.swapaxes(x, 0, 1)
         nets = [self.first] if self.second is None else [self.first, self.second]
         parts = [[state] if len(nets) == 1 else F.split(state, 2, axis=1) for state in states]
         found = []
@@ -79,11 +78,11 @@ class Recurrence(HybridBlock):
         output, *last = found[0] if len(found) == 1 else _side_by_side(F, found)
         if lengths is not None:
             output = F.SequenceMask(output, lengths, use_sequence_length=True)
-        return [F.swapaxes(output, 0, 1), *last]
+        return [output, *last]
 
     def cell(self) -> Any:
-        """Gluon's cell of this net, with its parameters. One step takes it half as long as the operator, which
-        lays out its weights anew in each call. A net of our own is its own cell.
+        """Gluon's cell of this net, with its parameters. For one step it takes half as long as the operator,
+        which lays out its weights anew in each call. A net of our own is its own cell.
         """
         if _is_written_out(self.layer):
             return self
@@ -98,11 +97,12 @@ class Recurrence(HybridBlock):
         return cell
 
     def step(self, F: Any, cell: Any, x: Any, states: list[Any]) -> list[Any]:
-        """One step (batch, 1, features) by the `cell`: output (batch, 1, units) and states."""
+        """One step (batch, features) by the `cell`: output (batch, units) and states."""
         if cell is self:
-            return self.read(F, x, 1, None, states)
-        output, new = cell(F.reshape(x, shape=(-3, 0)), states)
-        return [F.expand_dims(output, axis=1), *new]
+            output, *new = self.read(F, F.expand_dims(x, axis=0), 1, None, states)
+            return [F.reshape(output, shape=(-3, 0)), *new]
+        output, new = cell(x, states)
+        return [output, *new]
 
     def _run(self, F: Any, net: Any, steps: Any, lengths: Any, states: list[Any]) -> list[Any]:
         """One net over (time, batch, features): its output and last states."""
