@@ -1,4 +1,4 @@
-"""Every architecture of the suite `vision`, tiny and on its own data: proven on all five frameworks."""
+"""Every architecture of the suites, tiny and on its own data: proven on all five frameworks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from harness.plan.workloads import load_data, workloads
 from tests.proving_ground import EXAMPLES, write_job
 from tests.test_frameworks import DEFAULTS, assert_proven, proofs
 
-TINY = {workload.name: workload for workload in workloads(read_suite(find_suite("vision"), "tiny"))}
+SUITES = ("vision", "sequences")
+TINY = {
+    workload.name: workload
+    for suite in SUITES
+    for workload in workloads(read_suite(find_suite(suite), "tiny"))
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,6 @@ def test_every_architecture_is_proven_at_its_tiny_size(text: str, folder: Path) 
 
 
 def test_no_architecture_is_left_out() -> None:
-    """Each one of the folder is in the suite."""
-    used = {table.architecture for table in read_suite(find_suite("vision")).suite.workload}
+    """Each one of the folder is in one of the suites."""
+    used = {table.architecture for suite in SUITES for table in read_suite(find_suite(suite)).suite.workload}
     assert {path.stem for path in (suite_folder() / "architectures").glob("*.py")} <= used
