@@ -87,7 +87,7 @@ def _(layer: Recurrent, place: Place) -> Lowered:
     # that too.
     native.compute_mask = _no_mask
     layout = UpdateFirst() if isinstance(layer, spec.GRU) else Layout()
-    tensors = {}
+    tensors: dict[str, Home] = {}
     for prefix, side in sides.items():
         side.cell.kernel_regularizer = side.cell.recurrent_regularizer = place.regularizer
         tensors |= {prefix + name: Home(side, f"cell.{name}", layout) for name in layer.names}

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +21,7 @@ from harness.spec.model import Model, Node
 from harness.worker.protocol import Unsupported
 
 Variables = Mapping[str, tf.Variable]
-Output = tf.Tensor | tuple[tf.Tensor, ...]
+Output: TypeAlias = tf.Tensor | tuple[tf.Tensor, ...]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Attention(nn.Module):
         """The first input's shape."""
         memory = others[0] if self.layer.memory else x
         mask = self.mask(others[-1], x.shape[1], memory.shape[1]) if self.layer.lengths else None
-        return self.attend(*self.project(x, memory), mask, self.layer.causal and mask is None)
+        queries, keys, values = self.project(x, memory)
+        return self.attend(queries, keys, values, mask, self.layer.causal and mask is None)
 
     def project(self, x: torch.Tensor, memory: torch.Tensor) -> list[torch.Tensor]:
         """Queries, keys and values, each (batch, heads, time, width / heads)."""

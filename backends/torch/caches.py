@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from .attention import Attention
 from .recurrent import attribute, halves, reset_before
 from .sequences import Positions
 
-Place = int | torch.Tensor
+Place: TypeAlias = int | torch.Tensor
 """The step of a token: a number or, for a compiled step, which would be compiled anew for each, (1,)."""
 
 

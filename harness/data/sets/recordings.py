@@ -60,8 +60,8 @@ def tone_word(word: str, random: np.random.Generator) -> Ints:
         found += near * near * _SINE[phase * harmonic % _TURN] >> 16
     found = found * 24_000 // np.abs(found).max() * np.minimum(np.minimum(time, size - 1 - time), 400) // 400
     noise = random.integers(-250, 251, size, np.int64)
-    found = found * loudness // 100 + noise
-    return found
+    spoken: np.ndarray = found * loudness // 100 + noise
+    return spoken
 
 
 def _draw_tones(_: Mapping[str, Path]) -> Raw:
