@@ -15,7 +15,7 @@ from harness.spec.layers.recurrent import Recurrent
 from harness.worker.protocol import Unsupported
 
 from .attention import Attention
-from .recurrent import attribute, halves, reset_before
+from .recurrent import Reading, ResetBefore, forward_tensors, halves, reset_before
 from .sequences import Positions
 
 Place: TypeAlias = int | torch.Tensor
@@ -124,14 +124,12 @@ class Remembering(Cache):
 class Continuing(Cache):
     """A recurrent layer, which goes on from its states by torch's cells."""
 
-    def __init__(self, layer: Recurrent, net: nn.Module, room: Room) -> None:
+    def __init__(self, layer: Recurrent, net: Reading | ResetBefore, room: Room) -> None:
         super().__init__()
         self.layer = layer
         self.read = net.forward
         # Not the module: torch.compile takes the tensors of torch's recurrent layers, not the layers.
-        names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
-        owner = getattr(net, "net", net)
-        self.tensors = [getattr(owner, attribute(name), None) for name in names]
+        self.tensors = forward_tensors(net)
         kernel = self.tensors[0]
         assert kernel is not None
         self.states = [kernel.new_empty(room.batch_size, layer.units) for _ in layer.further]

@@ -54,11 +54,13 @@ class Graph:
         self.shapes = model.shapes()
         self.homes = model.homes()
         called = {node.name: (node.layer, tuple(incoming)) for node, incoming, _ in model.walk()}
+        used = {name for node in model.nodes for name in node.inputs} | set(model.outputs)
         self.lowered: dict[str, Lowered] = {}
         for node in model.nodes:
             layer, incoming = called[node.name]
             kin = tuple(called[name] for name in self._kin(node.name))
-            place = Place(incoming, node.inputs[0] in self.flattened, batch_size, kin)
+            wanted = frozenset(more for more in layer.further if f"{node.name}.{more}" in used)
+            place = Place(incoming, node.inputs[0] in self.flattened, batch_size, kin, wanted)
             self.lowered[node.name] = lower(layer, place)
 
     def enter(self, name: str, x: Any) -> Any:

@@ -62,13 +62,15 @@ Called = tuple[spec.Layer, tuple[spec.Shape, ...]]
 @dataclass(frozen=True)
 class Place:
     """What a lowering may ask about the layer's place: its inputs' example shapes, whether an image comes
-    channels last, as the model's inputs do, the training batch, and the layers that it shares tensors with.
+    channels last, as the model's inputs do, the training batch, the layers that it shares tensors with, and
+    what is wanted of it beside its output (`Layer.further`).
     """
 
     shapes: tuple[spec.Shape, ...]
     channels_last: bool
     batch_size: int
     kin: tuple[Called, ...] = ()
+    wanted: frozenset[str] = frozenset()
 
     @property
     def shape(self) -> spec.Shape:
@@ -195,9 +197,9 @@ def _(layer: spec.BatchNorm, place: Place) -> Lowered:
     factor = 1.0 if layer.running_variance == "unbiased" else count / (count - 1)
     module = blocks.BatchNorm(layer, place.shape[-1], factor)
     if len(place.shape) > 1 and not place.image:
-        # torch's channels are axis 1, whatever follows.
-        module.register_forward_pre_hook(lambda _, inputs: inputs[0].movedim(-1, 1))
-        module.register_forward_hook(lambda _, __, y: y.movedim(1, -1))
+        # torch's channels are axis 1: all that comes before them is one batch.
+        module.register_forward_pre_hook(lambda _, inputs: inputs[0].flatten(0, -2))
+        module.register_forward_hook(lambda _, __, y: y.view(-1, *place.shape))
     return Lowered(
         module,
         {

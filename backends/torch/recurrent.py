@@ -10,10 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import linear
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from harness.spec import layers as spec
-from harness.spec.layers.recurrent import Recurrent
+from harness.spec.layers.recurrent import GRU, LSTM, RNN, Recurrent
 from harness.worker.protocol import Layout
 
 from .layers import Lowered, Native, Place, lower
@@ -34,45 +32,123 @@ def attribute(name: str) -> str:
 
 
 class Reading(nn.Module):
-    """One of torch's recurrent layers with the spec's inputs and outputs. Of its two biases the second stays
-    zero where the spec has one: it neither learns nor has a gradient.
-    """
+    """One of torch's recurrent layers with the spec's inputs and outputs."""
 
-    def __init__(self, layer: Recurrent, net: nn.RNNBase) -> None:
+    def __init__(self, layer: Recurrent, features: int) -> None:
         super().__init__()
-        self.layer = layer
-        self.net = net
-        if layer.biases == "one":
-            for prefix in layer.directions:
-                bias = getattr(net, attribute(f"{prefix}recurrent_bias"))
-                nn.init.zeros_(bias).requires_grad_(False)
+        self.net = native(layer, features, layer.bidirectional)
 
     # torch.compile takes none of torch's recurrent layers. Where it meets one itself it leaves the whole step
     # uncompiled; here it runs this as it is and compiles what comes before and after.
     @torch.compiler.disable
-    def forward(self, x: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, x: torch.Tensor, *first: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The output and the last states."""
-        rest = list(others)
-        given: Any = x
-        if self.layer.lengths:
-            # Packing wants the lengths on the CPU, wherever the rest is.
-            given = pack_padded_sequence(x, rest.pop(0).cpu(), batch_first=True, enforce_sorted=False)
-        first = tuple(self._apart(state) for state in rest)
-        output, last = self.net(given, (first if len(first) > 1 else first[0]) if first else None)
-        if self.layer.lengths:
-            output, _ = pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])
-        states = last if isinstance(last, tuple) else (last,)
-        return output, *[state.transpose(0, 1).flatten(1) for state in states]
+        directions = 2 if self.net.bidirectional else 1
+        output, last = self.net(
+            x, _one_or_all([s.unflatten(1, (directions, -1)).transpose(0, 1).contiguous() for s in first])
+        )
+        return output, *[state.transpose(0, 1).flatten(1) for state in _all(last)]
 
-    def _apart(self, state: torch.Tensor) -> torch.Tensor:
-        """(batch, directions * units) as (directions, batch, units)."""
-        return state.unflatten(1, (-1, self.layer.units)).transpose(0, 1).contiguous()
+
+class Padded(nn.Module):
+    """torch's recurrent layers over sequences that differ in length, a layer for each direction.
+
+    They read the padding too. The output there is made zero, the last hidden state is the output of the last
+    real step, and the reverse layer is given each sequence's real steps from the last to the first. An LSTM's
+    last cell is no output: where it is wanted, a further feature, one in padding, closes the input gate and
+    opens the forget gate, so that the cell stays as it is.
+
+    Packed sequences do the same and are what torch teaches, but oneDNN's fused LSTM does not take them.
+    """
+
+    CLOSED = 1e4
+    """What closes or opens a gate for good: the sigmoid is 0 or 1 to the last digit, and its slope zero."""
+
+    def __init__(self, layer: Recurrent, features: int, with_cell: bool) -> None:
+        super().__init__()
+        self.with_cell = with_cell
+        self.nets = nn.ModuleList([native(layer, features, False) for _ in layer.directions])
+        gates = torch.zeros(layer.gates * layer.units, 1)
+        gates[: layer.units] = -self.CLOSED
+        gates[layer.units : 2 * layer.units] = self.CLOSED
+        self.register_buffer("gates", gates, persistent=False)
+
+    @torch.compiler.disable
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor, *first: torch.Tensor) -> tuple[Any, ...]:
+        """The output and the last states, but None for a cell that is not wanted."""
+        batch, time, _ = x.shape
+        steps = torch.arange(time, device=x.device)
+        real = steps < lengths[:, None]
+        begin = torch.arange(0, batch * time, time, device=x.device)
+        turned = torch.where(real, lengths[:, None] - 1 - steps, steps)
+        rows, last = (turned + begin[:, None]).flatten(), begin + lengths - 1
+        padding = (~real)[:, :, None].to(x.dtype) if self.with_cell else None
+        chunks = [state.chunk(len(self.nets), 1) for state in first]
+        found = []
+        for number, net in enumerate(self.nets):
+            given = _rows(x, rows) if number else x
+            own = [chunk[number][None].contiguous() for chunk in chunks]
+            output, cell = self._read(net, given, padding, own)
+            hidden = output.flatten(0, 1).index_select(0, last)
+            found.append((_rows(output, rows) if number else output, hidden, cell))
+        outputs, *states = zip(*found, strict=True)
+        output = torch.cat(outputs, 2) * real[:, :, None].to(x.dtype)
+        return output, *[None if state[0] is None else torch.cat(state, 1) for state in states]
+
+    def _read(
+        self, net: nn.RNNBase, x: torch.Tensor, padding: torch.Tensor | None, first: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """One direction's output and, where it is wanted, its last cell."""
+        if padding is None:
+            return net(x, _one_or_all(first))[0], None
+        kernel, *others = net.all_weights[0]
+        states = first or [x.new_zeros(1, x.shape[0], net.hidden_size)] * 2
+        weights = [torch.cat((kernel, self.gates), 1), *others]
+        given = torch.cat((x, padding), 2)
+        output, _, cell = torch.lstm(given, states, weights, True, 1, 0.0, self.training, False, True)
+        return output, cell[0]
+
+
+def native(layer: Recurrent, features: int, bidirectional: bool) -> nn.RNNBase:
+    """torch's layer. Where the spec has one bias its second one stays zero: it does not learn, nor has it
+    a gradient.
+    """
+    kind = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}[type(layer)]
+    activation = {"nonlinearity": layer.activation} if isinstance(layer, RNN) else {}
+    net = kind(features, layer.units, batch_first=True, bidirectional=bidirectional, **activation)
+    if layer.biases == "one":
+        for name, tensor in net.named_parameters():
+            if name.startswith("bias_hh"):
+                nn.init.zeros_(tensor).requires_grad_(False)
+    return net
+
+
+def forward_tensors(module: Reading | ResetBefore) -> list[torch.Tensor | None]:
+    """Kernel, recurrent kernel and both biases of the net that reads forwards, as torch's cells take them."""
+    owner = module.net if isinstance(module, Reading) else module
+    return [getattr(owner, attribute(name), None) for name in PARTS]
+
+
+def _one_or_all(states: list[torch.Tensor]) -> Any:
+    """States as torch's layers take them."""
+    if not states:
+        return None
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+def _all(states: Any) -> tuple[torch.Tensor, ...]:
+    return states if isinstance(states, tuple) else (states,)
+
+
+def _rows(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The steps of all sequences in another order."""
+    return x.flatten(0, 1).index_select(0, rows).view(x.shape)
 
 
 class ResetBefore(nn.Module):
     """The GRU that resets before the product, step by step, with tensors named as in `nn.GRU`."""
 
-    def __init__(self, layer: spec.GRU, features: int) -> None:
+    def __init__(self, layer: GRU, features: int) -> None:
         super().__init__()
         self.layer = layer
         width = 3 * layer.units
@@ -82,6 +158,9 @@ class ResetBefore(nn.Module):
                 tensor = nn.Parameter(torch.empty(sizes.get(name, (width,))))
                 self.register_parameter(attribute(prefix + name), tensor)
 
+    # Written out for every step, a long sequence would take a compiler minutes; as it is it takes as long as
+    # torch's own GRU.
+    @torch.compiler.disable
     def forward(self, x: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The output and the last state."""
         rest = list(others)
@@ -138,36 +217,21 @@ def reset_before(
 
 
 @lower.register
-def _(layer: spec.RNN, place: Place) -> Lowered:
-    net = nn.RNN(*_sizes(layer, place), nonlinearity=layer.activation, **_options(layer))
-    return _lowered(layer, Reading(layer, net), "net.")
+def _(layer: Recurrent, place: Place) -> Lowered:
+    features = place.shape[1]
+    if isinstance(layer, GRU) and layer.reset == "before":
+        return _lowered(layer, ResetBefore(layer, features), dict.fromkeys(layer.directions, ""))
+    if layer.lengths:
+        nets = {prefix: f"nets.{number}." for number, prefix in enumerate(layer.directions)}
+        return _lowered(layer, Padded(layer, features, "cell" in place.wanted), nets)
+    return _lowered(layer, Reading(layer, features), dict.fromkeys(layer.directions, "net."))
 
 
-@lower.register
-def _(layer: spec.LSTM, place: Place) -> Lowered:
-    net = nn.LSTM(*_sizes(layer, place), **_options(layer))
-    return _lowered(layer, Reading(layer, net), "net.")
-
-
-@lower.register
-def _(layer: spec.GRU, place: Place) -> Lowered:
-    if layer.reset == "before":
-        return _lowered(layer, ResetBefore(layer, place.shape[1]))
-    net = nn.GRU(*_sizes(layer, place), **_options(layer))
-    return _lowered(layer, Reading(layer, net), "net.")
-
-
-def _sizes(layer: Recurrent, place: Place) -> tuple[int, int]:
-    return place.shape[1], layer.units
-
-
-def _options(layer: Recurrent) -> dict[str, bool]:
-    return {"batch_first": True, "bidirectional": layer.bidirectional}
-
-
-def _lowered(layer: Recurrent, module: nn.Module, inside: str = "") -> Lowered:
-    names = [prefix + name for prefix in layer.directions for name in layer.names]
-    layouts = {name: PARTS[name.removeprefix("reverse_")][1] for name in names}
-    return Lowered(
-        module, {name: Native(inside + attribute(name), layout) for name, layout in layouts.items()}
-    )
+def _lowered(layer: Recurrent, module: nn.Module, owners: dict[str, str]) -> Lowered:
+    tensors = {}
+    for prefix, owner in owners.items():
+        for name in layer.names:
+            # A net of its own has no direction in its names.
+            direction = "" if owner.startswith("nets.") else prefix
+            tensors[prefix + name] = Native(owner + attribute(direction + name), PARTS[name][1])
+    return Lowered(module, tensors)

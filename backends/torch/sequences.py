@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -73,34 +76,59 @@ class GlobalAvgPool1d(nn.Module):
         if lengths is None:
             return x.mean(1)
         real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-        return (x * real[:, :, None]).sum(1) / lengths[:, None]
+        return torch.bmm((real.to(x.dtype) / lengths[:, None])[:, None], x)[:, 0]
 
 
-class Conv1d(nn.Conv1d):
-    """`nn.Conv1d` on (batch, time, channels), with padding that may be uneven."""
+class Conv1d(nn.Conv2d):
+    """`nn.Conv2d` on a sequence as an image of one row, channels last as all images here: `nn.Conv1d` has no
+    such memory format.
+    """
 
     def __init__(self, layer: spec.Conv1D, shape: spec.Shape) -> None:
         before, after = layer.pads(shape)
-        even = before == after
-        super().__init__(
-            shape[1], layer.filters, layer.size, layer.stride, before if even else 0, bias=layer.bias
-        )
-        self.uneven = None if even else (before, after)
+        self.uneven = None if before == after else (before, after)
+        padding = 0 if self.uneven else (0, before)
+        size, stride = (1, layer.size), (1, layer.stride)
+        super().__init__(shape[1], layer.filters, size, stride, padding, bias=layer.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, steps, filters)."""
-        x = x.transpose(1, 2)
+        image = _as_row(x)
         if self.uneven:
-            x = functional.pad(x, self.uneven)
-        return super().forward(x).transpose(1, 2)
+            image = functional.pad(image, self.uneven)
+        return _as_steps(super().forward(image))
 
 
-class MaxPool1d(nn.MaxPool1d):
-    """`nn.MaxPool1d` on (batch, time, channels)."""
+class MaxPool1d(nn.MaxPool2d):
+    """`nn.MaxPool2d` on a sequence as an image of one row."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, steps, channels)."""
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+        return _as_steps(super().forward(_as_row(x)))
+
+
+def _as_row(x: torch.Tensor) -> torch.Tensor:
+    """(batch, time, channels) as (batch, channels, 1, time): a view."""
+    return x.transpose(1, 2).unsqueeze(2)
+
+
+def _as_steps(image: torch.Tensor) -> torch.Tensor:
+    return image.squeeze(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class KernelLayout(Layout):
+    """(size, channels, filters) as (filters, channels, 1, size)."""
+
+    axes: tuple[int, ...] | None = (2, 1, 0)
+
+    def to_native(self, tensor: np.ndarray) -> np.ndarray:
+        """From the spec's layout."""
+        return super().to_native(tensor)[:, :, np.newaxis]
+
+    def to_canonical(self, tensor: np.ndarray) -> np.ndarray:
+        """Back to the spec's layout."""
+        return super().to_canonical(tensor[:, :, 0])
 
 
 @lower.register
@@ -139,9 +167,9 @@ def _(layer: spec.GlobalAvgPool1D, place: Place) -> Lowered:
 
 @lower.register
 def _(layer: spec.Conv1D, place: Place) -> Lowered:
-    return weighted(Conv1d(layer, place.shape), Layout((2, 1, 0)))
+    return weighted(Conv1d(layer, place.shape), KernelLayout())
 
 
 @lower.register
 def _(layer: spec.MaxPool1D, place: Place) -> Lowered:
-    return Lowered(MaxPool1d(layer.size, layer.step))
+    return Lowered(MaxPool1d((1, layer.size), (1, layer.step)))
