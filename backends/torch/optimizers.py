@@ -34,9 +34,8 @@ def grouped(optimizer: spec.Optimizer, moved: Iterable[tuple[torch.Tensor, Param
     rules: dict[spec.Optimizer, dict[int, torch.Tensor]] = {}
     for tensor, parameter in moved:
         rules.setdefault(optimizer.of(parameter), {})[id(tensor)] = tensor
-    if len(rules) == 1:
-        (tensors,) = rules.values()
-        return list(tensors.values())
+    if list(rules) == [optimizer]:
+        return list(rules[optimizer].values())
     return [{"params": list(tensors.values()), **_settings(rule)} for rule, tensors in rules.items()]
 
 
