@@ -12,7 +12,7 @@ from harness.spec import layers as spec
 from harness.spec.layers.base import Shape
 from harness.spec.layers.recurrent import Recurrent
 
-from .attention import attend, keys_and_values, masks, padding_mask
+from .attention import attend, attended, in_heads, padding_mask, scale
 from .cells import cell_of
 from .layers import Output, Pass, Variables, lower, project
 from .sequence import places
@@ -86,29 +86,26 @@ def _(layer: spec.MultiHeadAttention, capacity: int, *inputs: Shape) -> tuple[Sh
 
 @begin.register
 def _(layer: spec.MultiHeadAttention, site: Site, *inputs: tf.Tensor) -> tf.Tensor:
-    x, memory = inputs[0], inputs[int(layer.memory)]
-    found = keys_and_values(layer, site.tensors, memory)
-    steps = memory.shape[1]
-    lengths = inputs[-1] if layer.lengths else None
-    added = masks(layer, x.shape[1], steps, lengths, x.dtype)
+    output, *found = attended(layer, site.tensors, *inputs)
     for variable, part in zip(site.kept, found, strict=False):
-        room = variable.shape[2] - steps
+        room = variable.shape[2] - part.shape[2]
         variable.assign(tf.pad(part, ((0, 0), (0, 0), (0, room), (0, 0))) if room else part)
     if layer.lengths:
-        site.kept[2].assign(padding_mask(lengths, steps, x.dtype))
-    return attend(layer, site.tensors, x, *found, added)
+        site.kept[2].assign(padding_mask(inputs[-1], found[0].shape[2], output.dtype))
+    return output
 
 
 @go_on.register
 def _(layer: spec.MultiHeadAttention, site: Site, place: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    x = x[:, tf.newaxis]
+    # One by one: joined kernels would be copied for each token.
+    queries = in_heads(layer, site.tensors, "query", x) * scale(layer, x.shape[-1])
     keys, values, *added = site.kept
     if not layer.memory:
-        for variable, part in zip(site.kept, keys_and_values(layer, site.tensors, x), strict=True):
-            _write(variable, part, place, site.this)
+        _write(keys, in_heads(layer, site.tensors, "key", x), place, site.this)
+        _write(values, in_heads(layer, site.tensors, "value", x), place, site.this)
         ahead = tf.range(site.capacity, dtype=place.dtype) > place
         added = [tf.where(ahead, tf.constant(-np.inf, x.dtype), tf.constant(0.0, x.dtype))]
-    return tf.squeeze(attend(layer, site.tensors, x, keys, values, added), 1)
+    return tf.squeeze(attend(site.tensors, queries, keys, values, added), 1)
 
 
 def _write(variable: tf.Variable, step: tf.Tensor, place: tf.Tensor, this: Pass) -> None:
