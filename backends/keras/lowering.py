@@ -66,13 +66,15 @@ class Home:
                 f"keras {keras.__version__}: {self.layer.name} and {other.layer.name} cannot share a "
                 f"variable, which is {tuple(own.shape)} in one and {tuple(shared.shape)} in the other"
             )
-        *path, attribute = self.attribute.split(".")
-        owner = attrgetter(".".join(path))(self.layer) if path else self.layer
+        path, _, _ = self.attribute.rpartition(".")
+        owner = attrgetter(path)(self.layer) if path else self.layer
         owner._untrack_variable(own)
-        # A layer that is built takes no more variables.
+        # A layer that is built takes no more variables. Some have theirs under a name of their own.
         owner._tracker.unlock()
-        setattr(owner, attribute, shared)
+        for name in [name for name, value in vars(owner).items() if value is own]:
+            setattr(owner, name, shared)
         owner._tracker.lock()
+        assert self.slot[0] is shared
 
 
 Memory = Any

@@ -20,7 +20,7 @@ from .lowering import Lowered, Memory, Place, homes, kernel_and_bias, lower
 def _(layer: spec.Embedding, place: Place) -> Lowered:
     native = framework.Embedding(layer.tokens, layer.width, embeddings_regularizer=place.regularizer)
     scaled = (Multiply(np.asarray(layer.scale)),) if layer.scaled else ()
-    return Lowered((native, *scaled), homes(native, table="_embeddings"))
+    return Lowered((native, *scaled), homes(native, table="embeddings"))
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LoweredUnembedding(Lowered):
 def _(layer: spec.Unembedding, place: Place) -> Lowered:
     width = place.shape[-1]
     native = keras.layers.ReversibleEmbedding(layer.tokens, width, embeddings_regularizer=place.regularizer)
-    return LoweredUnembedding((native,), homes(native, table="_embeddings"))
+    return LoweredUnembedding((native,), homes(native, table="embeddings"))
 
 
 @dataclass(frozen=True)
