@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -227,12 +228,22 @@ def _(layer: spec.BatchNorm, place: Place) -> Lowered:
     )
 
 
+class LayerNorm(nnx.LayerNorm):
+    """`nnx.LayerNorm` with the deviation from the mean taken once, for the variance and for the output: XLA's
+    gradient of NNX's own accurate variance, which takes it twice, costs a Transformer a quarter of its step.
+    """
+
+    def __call__(self, x: Any) -> Any:
+        """Over the last axis."""
+        deviation = x - x.mean(-1, keepdims=True)
+        variance = jnp.square(deviation).mean(-1, keepdims=True)
+        return deviation * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...] + self.bias[...]
+
+
 @lower.register
 def _(layer: spec.LayerNorm, place: Place) -> Lowered:
     return Lowered(
-        lambda rngs: nnx.LayerNorm(
-            place.shape[-1], epsilon=layer.epsilon, use_fast_variance=False, rngs=rngs
-        ),
+        lambda rngs: LayerNorm(place.shape[-1], epsilon=layer.epsilon, rngs=rngs),
         {"scale": ("scale", Layout()), "shift": ("bias", Layout())},
     )
 
