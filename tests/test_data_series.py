@@ -39,10 +39,15 @@ def test_a_window_is_followed_by_what_is_to_be_forecast() -> None:
 
 
 def test_the_seasonal_naive_forecast_repeats_the_season_as_often_as_it_must() -> None:
-    values = np.tile([1.0, 5.0, 2.0, 8.0], 20)
-    found = cut(values, Form(length=4, horizon=7, season=4, test=20))
+    form = Form(length=4, horizon=7, season=4, test=20)
+    found = cut(np.tile([1.0, 5.0, 2.0, 8.0], 20), form)
     for split in ("train", "test"):
         assert np.array_equal(found[f"{split}_naive"], found[f"{split}_value"])
+    # What is yet to come is no part of it.
+    found = cut(generator(0).normal(size=80), form)
+    for split in ("train", "test"):
+        seen, naive = found[f"{split}_x"][..., 0], found[f"{split}_naive"]
+        assert np.array_equal(naive, np.concatenate([seen, seen[:, :3]], 1))
 
 
 def test_logarithms_make_growth_a_difference() -> None:

@@ -30,7 +30,7 @@ from harness.data.text import (
     translated,
     windows,
 )
-from harness.data.tokens import END, PAD, START, decode, learn
+from harness.data.tokens import END, PAD, START, UNKNOWN, decode, learn
 from harness.data.toy_language import Clause, Thing
 from harness.errors import UsageError
 from harness.spec.data import Data
@@ -124,6 +124,16 @@ def test_texts_are_padded_and_cut_and_their_lengths_told() -> None:
     assert raw.arrays["test_x"].tolist() == [[START, b, a, b], [START, a, a, PAD]]
     assert raw.arrays["test_y"].tolist() == [0, 1]
     assert raw.counts == {CUT: 1}
+
+
+def test_words_are_learnt_from_the_training_part_alone() -> None:
+    test = np.array([False, False, True])
+    texts = ["a b", "b", "a new"]
+    assert "\u2581new" not in labelled(texts, np.zeros(3), test, "words", None, 4, "it").vocabulary
+    pairs = [(text, text) for text in texts]
+    raw = translated(pairs, test, "words", None, 4, "it")
+    assert "\u2581new" not in raw.vocabulary
+    assert UNKNOWN in raw.arrays["test_y"]
 
 
 def test_a_text_without_a_token_is_refused() -> None:

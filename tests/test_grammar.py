@@ -45,6 +45,18 @@ def test_who_does_not_know_the_place_is_surprised_by_both_chances() -> None:
     assert grammar.surprise(["aa"])[0, 0] == pytest.approx(-math.log2(2 / 3))
 
 
+def test_a_window_is_more_likely_to_begin_where_a_text_is_more_often() -> None:
+    grammar = Grammar(
+        {
+            "start": [Choice("x", 1, "start"), Choice("a", 1, "rare")],
+            "rare": [Choice("a", 1, "start")],
+        }
+    )
+    # Of three steps two are at the start, and half of those an `a`; the third is the other `a`. So both are
+    # as likely. After the first there comes an `a`, after the second in one of two cases.
+    assert grammar.surprise(["aa"])[0, 0] == pytest.approx(-math.log2(3 / 4))
+
+
 def test_a_text_that_the_grammar_does_not_give_is_refused() -> None:
     with pytest.raises(ValueError, match="window 1 holds what the grammar does not give"):
         PAIRS.surprise(["ab", "ac"])
