@@ -60,6 +60,7 @@ OPERATIONS = {
     "log": Operation(tape.log, ((2, 3),), positive=True),
     "sqrt": Operation(tape.sqrt, ((2, 3),), positive=True),
     "tanh": Operation(tape.tanh, ((2, 3),)),
+    "sigmoid": Operation(tape.sigmoid, ((2, 3),)),
     "erf": Operation(tape.erf, ((2, 3),)),
     "softplus": Operation(tape.softplus, ((2, 3),)),
     "absolute": Operation(tape.absolute, ((2, 3),)),

@@ -82,10 +82,20 @@ def _(layer: spec.GlobalAvgPool1D, place: Place) -> Lowered:
     return Lowered(nn.HybridLambda(average))
 
 
+class Conv1D(nn.Conv1D):
+    """`nn.Conv1D` on a copy of its kernel: an evaluation leaves the kernel that it is given in oneDNN's own
+    layout, and of three axes nothing can be copied into that any more ("Check failed: to.IsDefaultData()").
+    """
+
+    def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        """The convolution."""
+        return super().hybrid_forward(F, x, weight * 1, bias)
+
+
 @lower.register
 def _(layer: spec.Conv1D, place: Place) -> Lowered:
     ahead, behind = layer.pads(place.shape)
-    block = nn.Conv1D(
+    block = Conv1D(
         layer.filters,
         layer.size,
         layer.stride,
