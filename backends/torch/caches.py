@@ -19,7 +19,9 @@ from .recurrent import Reading, ResetBefore, forward_tensors, halves, reset_befo
 from .sequences import Positions
 
 Place: TypeAlias = int | torch.Tensor
-"""The step of a token: a number or, for a compiled step, which would be compiled anew for each, (1,)."""
+"""The step of a token: a number or, for a compiled step, which would be compiled anew for each number, (1,).
+Attention then looks at its whole cache, with what is not there yet masked, as shapes must not change either.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,6 @@ class Room:
     batch_size: int
     steps: int
     """The most tokens, prompt and all."""
-    whole: bool
-    """Whether a step looks at a whole cache, with what is not there yet masked: its shapes stay the same."""
 
 
 class Cache(nn.Module):
@@ -67,10 +67,8 @@ class Attending(Cache):
     def __init__(self, net: Attention, room: Room) -> None:
         super().__init__()
         self.net = net
-        self.whole = room.whole
         self.keys, self.values = net.room(room.batch_size, room.steps), net.room(room.batch_size, room.steps)
-        unseen = torch.full((room.steps, room.steps), -torch.inf).triu(1)
-        self.register_buffer("unseen", unseen.to(self.keys))
+        self.steps = torch.arange(room.steps, device=self.keys.device)
 
     def begin(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         """All steps of the prompt at once."""
@@ -85,7 +83,8 @@ class Attending(Cache):
         if isinstance(place, torch.Tensor):
             self.keys.index_copy_(2, place, keys)
             self.values.index_copy_(2, place, values)
-            return self.net.attend(queries, self.keys, self.values, self.unseen[place])
+            unseen = torch.zeros_like(self.keys[0, 0, :, 0]).masked_fill(self.steps > place, -torch.inf)
+            return self.net.attend(queries, self.keys, self.values, unseen[None])
         end = place + 1
         self.keys[:, :, place:end] = keys
         self.values[:, :, place:end] = values

@@ -38,7 +38,7 @@ class TorchDecoder(Decoder):
         self.once = [node for node in plan.once if node.name in needed]
         self.each = [node for node in plan.each if node.name in needed]
         self.last_alone = self._last_alone()
-        room = Room(batch_size, model.inputs[self.growing].shape[0], compiled)
+        room = Room(batch_size, model.inputs[self.growing].shape[0])
         self.caches = self._caches(room)
         step = self._step_function()
         self.step_function = torch.compile(step) if compiled else step

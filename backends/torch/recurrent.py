@@ -66,12 +66,12 @@ class Padded(nn.Module):
 
     def __init__(self, layer: Recurrent, features: int, with_cell: bool) -> None:
         super().__init__()
+        self.kept = len(layer.further)
         self.with_cell = with_cell
         self.nets = nn.ModuleList([native(layer, features, False) for _ in layer.directions])
-        gates = torch.zeros(layer.gates * layer.units, 1)
-        gates[: layer.units] = -self.CLOSED
-        gates[layer.units : 2 * layer.units] = self.CLOSED
-        self.register_buffer("gates", gates, persistent=False)
+        if with_cell:
+            gates = torch.tensor([[-self.CLOSED], [self.CLOSED], [0.0], [0.0]])
+            self.register_buffer("gates", gates.repeat_interleave(layer.units, 0), persistent=False)
 
     @torch.compiler.disable
     def forward(self, x: torch.Tensor, lengths: torch.Tensor, *first: torch.Tensor) -> tuple[Any, ...]:
@@ -93,7 +93,7 @@ class Padded(nn.Module):
             found.append((_rows(output, rows) if number else output, hidden, cell))
         outputs, *states = zip(*found, strict=True)
         output = torch.cat(outputs, 2) * real[:, :, None].to(x.dtype)
-        return output, *[None if state[0] is None else torch.cat(state, 1) for state in states]
+        return output, *[None if state[0] is None else torch.cat(state, 1) for state in states[: self.kept]]
 
     def _read(
         self, net: nn.RNNBase, x: torch.Tensor, padding: torch.Tensor | None, first: list[torch.Tensor]
