@@ -43,20 +43,17 @@ class CachedDecoder(Decoder):
         with tf.device(device):
             self.place = tf.Variable(tf.zeros((), tf.int64), trainable=False)
             self.token = tf.Variable(tf.zeros(batch_size, tf.int64), trainable=False)
-            self.sites = {
-                node.name: Site(
-                    owners[node.name],
-                    tuple(
-                        tf.Variable(tf.zeros((batch_size, *shape), dtype), trainable=False)
-                        for shape in kept_shapes(
-                            node.layer, capacity, *[shapes[name] for name in node.inputs]
-                        )
-                    ),
-                    capacity,
-                    Pass(False, compiled),
+            kept = {
+                node.name: tuple(
+                    tf.Variable(tf.zeros((batch_size, *shape), dtype), trainable=False)
+                    for shape in kept_shapes(node.layer, capacity, *[shapes[name] for name in node.inputs])
                 )
-                for node in (*self.once, *self.each)
+                for node in self.each
             }
+        self.sites = {
+            node.name: Site(owners[node.name], kept.get(node.name, ()), capacity, Pass(False, compiled))
+            for node in (*self.once, *self.each)
+        }
         self.readers: dict[int, Callable[..., tuple[tf.Tensor, tf.Tensor]]] = {}
         self.stepper: Callable[[], tuple[tf.Tensor, tf.Tensor]] | None = None
         self.chosen: list[tf.Tensor] = []
