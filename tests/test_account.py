@@ -171,16 +171,19 @@ def test_a_report_shows_flops_and_the_way_to_the_target(tmp_path: Path) -> None:
     )
     meta = json.loads((folder / "run.json").read_text())
     meta["workloads"]["mlp"]["training_flops_per_sample"] = 100_000
+    meta["workloads"]["mlp"]["tokens_per_sample"] = 12.5
     (folder / "run.json").write_text(json.dumps(meta))
     run = load(folder)
     row = run.summary_of("mlp").set_index("contender").loc["alpha"]
     assert row["flops_per_second"] == pytest.approx(100_000 * 32 / 1e-3)
     assert row["flops_share"] == pytest.approx(0.32)
+    assert row["tokens_per_second"] == pytest.approx(12.5 * 32 / 1e-3)
     assert (row["target_seconds"], row["target_samples"]) == (pytest.approx(1.5), pytest.approx(44 * 32))
     shown = build(run.summary_of("mlp"), full("accuracy"))
     keys = [column.key for column in shown.columns]
     cells = {line.contender: dict(zip(keys, line.cells, strict=True)) for line in shown.lines}
     assert (cells["alpha"]["flops"].text, cells["alpha"]["flops"].note) == ("3.20", "32 % of the machine's")
+    assert cells["alpha"]["tokens"].text == "400,000"
     assert cells["alpha"]["target_time"].text == "1.50"
     assert cells["beta"]["target_time"].text == "not reached"
     assert "To target" in write([run], tmp_path / "out").read_text()

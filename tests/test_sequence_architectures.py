@@ -171,17 +171,34 @@ def test_a_chain_of_layers_may_begin_with_tokens(tmp_path: Path) -> None:
 # --- the suites
 
 
-@pytest.mark.parametrize("name", SUITES)
-@pytest.mark.parametrize("size", ["cpu", "tiny", "gpu"])
+@pytest.mark.parametrize(
+    ("name", "size"), [*((name, "cpu") for name in SUITES), ("sequences", "tiny"), ("sequences", "gpu")]
+)
 def test_every_workload_of_the_suites_can_be_built(name: str, size: str) -> None:
-    if size != "cpu" and name != "sequences":
-        return
     found = workloads(read_suite(find_suite(name), size))
     assert len(found) >= 10
     for workload in found:
         assert workload.train_examples >= workload.batch_size
         for metric in workload.spec.metrics:
             assert metric
+
+
+def test_tokens_are_counted_where_a_model_reads_them_and_without_padding() -> None:
+    reviews, lines, translated = (TINY[name] for name in ("text-classify", "char-lm", "translate"))
+    arrays = {each.name: load_data(each, None).arrays() for each in (reviews, lines, translated)}
+    counted = {each.name: each.tokens_per_sample(load_data(each, None)) for each in (reviews, lines, translated)}
+    assert (reviews.token_arrays(), translated.token_arrays()) == (["x"], ["target", "x"])
+    assert counted["text-classify"] == pytest.approx(arrays["text-classify"]["train_lengths"].mean())
+    assert counted["char-lm"] == arrays["char-lm"]["train_x"].shape[1]
+    pairs = arrays["translate"]
+    read = pairs["train_lengths"].mean() + pairs["train_weights"].sum(axis=1).mean()
+    assert counted["translate"] == pytest.approx(read)
+
+
+def test_what_has_no_tokens_has_no_count_of_them() -> None:
+    forecast, masked = TINY["forecast"], TINY["masked-lm"]
+    assert forecast.tokens_per_sample(load_data(forecast, None)) is None
+    assert masked.token_arrays() == ["masked"]
 
 
 @pytest.mark.parametrize("name", [name for name in TINY if "." not in name])

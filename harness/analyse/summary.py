@@ -54,6 +54,7 @@ COLUMNS = (
     "tiers",
     *(f"step_seconds{end}" for end in _INTERVAL),
     "samples_per_second",
+    "tokens_per_second",
     "flops_per_second",
     "flops_share",
     *(f"ratio{end}" for end in _INTERVAL),
@@ -115,7 +116,7 @@ def summarise(
     all others, whose `reason` says why. A further entry (a control's twin) is no contender and has no row.
     `processes` counts those with a steady state and `unsteady` those without. `first_step_cold_seconds` is of
     the process that started first, `first_step_seconds` the median of the later ones. Metrics are means over
-    seeds. `flops_per_second` are those of training, `flops_share` is their share of what the machine reached
+    seeds. `tokens_per_second` are those of training that are no padding. `flops_per_second` are those of training, `flops_share` is their share of what the machine reached
     with a matrix product. `proof_ratio` is the worst error of either precision in terms of its tolerance.
     What follows from comparisons (tiers, ratios, verdicts) is NaN here: see `harness.analyse.ranking.placed`.
     """
@@ -180,6 +181,8 @@ def _row(
     row["unsteady"] = int(measured["unsteady"].notna().sum())
     row |= _geometric("step_seconds", measured["step_seconds"])
     row["samples_per_second"] = batch_size / row["step_seconds"]
+    tokens = workload.get("tokens_per_sample") or float("nan")
+    row["tokens_per_second"] = tokens * row["samples_per_second"]
     flops = workload.get("training_flops_per_sample", float("nan"))
     row["flops_per_second"] = flops * row["samples_per_second"]
     row["flops_share"] = row["flops_per_second"] / ceiling

@@ -108,6 +108,7 @@ def _workload_meta(workload: Workload, data: Prepared) -> dict[str, Any]:
         "parameters": workload.spec.program.count(),
         "flops_per_sample": workload.spec.program.flops(),
         "training_flops_per_sample": workload.spec.program.training_flops(),
+        "tokens_per_sample": workload.tokens_per_sample(data),
         "batch_size": workload.batch_size,
         "steps_per_epoch": workload.steps_per_epoch,
         "epochs": workload.spec.recipe.epochs,

@@ -12,6 +12,7 @@ from harness.data import catalogue
 from harness.data.data_set import DataSet, array_shapes
 from harness.data.order import batch_order
 from harness.data.prepared import Prepared, prepare
+from harness.data.tokens import PAD
 from harness.errors import UsageError, unknown
 from harness.plan.architectures import Given, build_models
 from harness.plan.proof_files import save_arrays, write_proof
@@ -19,6 +20,7 @@ from harness.plan.suite import SuiteFile, WorkloadTable
 from harness.plan.tasks import TASKS, Training
 from harness.spec.codec import SpecError
 from harness.spec.derivations import with_derived
+from harness.spec.layers.sequence import Embedding
 from harness.spec.model import Model, sequential
 from harness.spec.spec import Recipe, Spec
 
@@ -54,6 +56,30 @@ class Workload:
     def steps_per_epoch(self) -> int:
         """Full batches in an epoch."""
         return self.train_examples // self.batch_size
+
+    def token_arrays(self) -> list[str]:
+        """The arrays of a batch that a training step reads as the data's tokens: those that a model embeds
+        by a table with a row for each of them.
+        """
+        program = self.spec.program
+        read = set()
+        for call in (call for update in program.updates for call in update.calls):
+            model = program.models[call.model]
+            embedded = {
+                node.inputs[0]
+                for node in model.nodes
+                if isinstance(node.layer, Embedding) and node.layer.tokens >= self.data_set.tokens > 0
+            }
+            read |= {array for name, array in zip(model.inputs, call.inputs, strict=True) if name in embedded}
+        return sorted(read & set(program.arrays))
+
+    def tokens_per_sample(self, data: Prepared) -> float | None:
+        """How many tokens a training example has on average, padding left out; None where it has none."""
+        names = self.token_arrays()
+        if not names:
+            return None
+        arrays = data.arrays()
+        return sum(np.count_nonzero(arrays[f"train_{name}"] != PAD) for name in names) / self.train_examples
 
 
 def workloads(suite: SuiteFile, names: list[str] | None = None) -> list[Workload]:

@@ -167,6 +167,13 @@ PEAK_VERDICT = Column(
 TRAINING = Column(
     "training", "Training", "samples/s", _plain("samples_per_second"), "batch size over step time"
 )
+TOKENS = Column(
+    "tokens",
+    "Training",
+    "tokens/s",
+    _plain("tokens_per_second"),
+    "samples/s times the tokens of a training example, on average and without padding",
+)
 FLOPS = Column(
     "flops",
     "Training",
@@ -298,7 +305,7 @@ def full(name: str | None, others: Iterable[str] = ()) -> tuple[Column, ...]:
     """Every measure, for a workload whose final metric is `name`, with its other metrics."""
     return (
         *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), *map(other_metric, others)),
-        *(STEP, RATIO, VERDICT, DETECTABLE, metric_verdict(name), TRAINING, FLOPS),
+        *(STEP, RATIO, VERDICT, DETECTABLE, metric_verdict(name), TRAINING, TOKENS, FLOPS),
         *(INFERENCE, TARGET_TIME, TARGET_SAMPLES, IMPORT, BUILD),
         *(COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY, PEAK_VERDICT, DEVICE_MEMORY, PROCESSES, PROOF64, PROOF32),
     )
@@ -308,7 +315,7 @@ def brief(name: str | None) -> tuple[Column, ...]:
     """The measures that fit a README and a terminal."""
     return (
         *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), STEP, RATIO, VERDICT, DETECTABLE),
-        *(TRAINING, COLD, IMPORT, PEAK_MEMORY, DEVICE_MEMORY),
+        *(TRAINING, TOKENS, COLD, IMPORT, PEAK_MEMORY, DEVICE_MEMORY),
     )
 
 

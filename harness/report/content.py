@@ -187,6 +187,7 @@ def _workload_facts(about: dict[str, Any]) -> Facts:
         "parameters": about.get("parameters"),
         "FLOPs a sample, forward": about.get("flops_per_sample"),
         "FLOPs a sample, training": about.get("training_flops_per_sample"),
+        "tokens a sample, mean": about.get("tokens_per_sample"),
         "batch size": about.get("batch_size"),
         "steps an epoch": about.get("steps_per_epoch"),
         "epochs": about.get("epochs"),
