@@ -26,7 +26,7 @@ Memory = list[Any]
 Stepped = tuple[Arrays, Memory, Any]
 """The tensors and the memory after a step, and its loss."""
 
-VARIABLES = ("JAX_", "XLA_", "NPROC", "TF_XLA")
+VARIABLES = ("JAX_", "NPROC")
 
 CHUNK = 1024
 """Rows of indices that one call of the `scan` mode takes at most."""

@@ -26,10 +26,8 @@ from .updates import Optimizers, plain
 VARIABLES = (
     "KERAS_",
     "TF_ENABLE_",
-    "TF_XLA",
     "TF_NUM_",
     "JAX_",
-    "XLA_",
     "NPROC",
     "TORCH",
     "PYTORCH_",

@@ -21,7 +21,7 @@ from .graph import Graph
 from .lowering import pixels_first, pixels_last
 from .optimizers import trainer_of
 
-VARIABLES = ("MXNET_", "MKLDNN_", "DNNL_")
+VARIABLES = ("MXNET_",)
 
 
 def build(program: Program, setting: Setting) -> Built:

@@ -35,8 +35,6 @@ VARIABLES = (
     "TF_FORCE_",
     "TF_GPU_",
     "TF_NUM_",
-    "TF_XLA",
-    "XLA_",
     "KERAS_",
 )
 

@@ -35,6 +35,11 @@ class Process:
     time_limit_seconds: float
 
     @property
+    def given(self) -> dict[str, str]:
+        """The variables that it is started with, besides the user's own."""
+        return {**dict.fromkeys(THREAD_VARIABLES, str(self.threads)), **self.variables}
+
+    @property
     def command(self) -> list[str]:
         """The command line, to be run in the checkout."""
         return [str(self.interpreter), "-m", "harness.worker", str(self.job_file)]
@@ -179,9 +184,8 @@ def _environment(process: Process) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH") and not name.startswith("UV_")
     }
-    threads = dict.fromkeys(THREAD_VARIABLES, str(process.threads))
     shared = {"PYTHONPATH": str(paths.root()), "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
-    return {**kept, **threads, **shared, **process.variables}
+    return {**kept, **shared, **process.given}
 
 
 def _failure(ending: str, process: Process) -> dict[str, str]:

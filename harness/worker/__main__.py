@@ -119,6 +119,9 @@ def main() -> None:
     """Read the job, run it, write its result."""
     _end_with_parent()
     job = Job.read(Path(sys.argv[1]))
+    if not job.variables.items() <= os.environ.items():
+        # Run by hand: libraries that are loaded already have read their variables.
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **job.variables})
     write_json(Path(job.result), run(job))
     # Frameworks' own threads can hang or crash on the way out; what had to be said is on disk.
     sys.stdout.flush()

@@ -5,7 +5,8 @@
      "program": {...}, "batch_size": 32, "metrics": ["accuracy"],
      "data": {"train": {"x": "train_x.npy", ...}, "validation": {...}, "test": {...}},
      "weights": "weights.npz", "order": "order.npy", "proof": "proof",
-     "protocol": {...}, "result": "result.json", "outputs": "outputs.npz", "left": ["output"],
+     "protocol": {...}, "result": "result.json", "variables": {"OMP_NUM_THREADS": "2"},
+     "outputs": "outputs.npz", "left": ["output"],
      "generate": {"prompt": 1, "count": 15, "examples": 200} | null, "planted": null}
 
 Paths are absolute. `order` is int32 (epochs, steps, batch); `proof` a folder (see `harness.worker.verify`).
@@ -19,7 +20,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,6 +106,8 @@ class Job:
     proof: str
     protocol: Protocol
     result: str
+    variables: dict[str, str] = field(default_factory=dict)
+    """Of the environment: what the process was started with, besides the user's own."""
     outputs: str | None = None
     planted: Planted | None = None
     left: tuple[str, ...] | None = None

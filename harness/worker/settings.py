@@ -18,7 +18,10 @@ from typing import Any
 from harness.worker.job import Protocol
 from harness.worker.subnormals import flush, flushed
 
-VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD")
+VARIABLES = (
+    *("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_", "MKLDNN_", "XLA_", "TF_XLA"),
+    *("CUDA_", "NVIDIA_", "MALLOC_", "LD_PRELOAD"),
+)
 """Prefixes of the environment variables that are recorded for every backend, besides its own."""
 
 _ALLOCATORS = re.compile(r"lib(jemalloc|tcmalloc|mimalloc)[^/]*\.so")
