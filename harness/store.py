@@ -60,7 +60,7 @@ class Store:
 
     @staticmethod
     def open(folder: Path) -> Store:
-        """An existing run, to be resumed. Raises UsageError where there is none.
+        """An existing run, to be resumed. Raises UsageError where there is none, or it is still running.
 
         A record cut short by a crash is moved to `records.damaged`, so that its job is run again and nothing
         is lost.
@@ -69,7 +69,8 @@ class Store:
         if not (folder / "run.json").is_file():
             raise UsageError(f"{folder} holds no run: there is no run.json in it")
         store.work.mkdir(exist_ok=True)
-        store._set_damaged_aside()
+        with store.locked():
+            store._set_damaged_aside()
         return store
 
     @contextmanager
@@ -97,10 +98,11 @@ class Store:
         self._write("run.json", {**self.meta(), **changes})
 
     def records(self) -> list[Record]:
-        """Every record, in the order of writing."""
+        """Every whole record, in the order of writing."""
         if not self.records_path.exists():
             return []
-        return [json.loads(line) for line in self.records_path.read_text().splitlines()]
+        lines = self.records_path.read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if _is_record(line)]
 
     def finished(self) -> int:
         """How many jobs have a record that counts."""

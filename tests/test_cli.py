@@ -11,6 +11,7 @@ import pytest
 
 from harness import cli, machine
 from harness.cli import COMMANDS
+from harness.execute import prepare
 from harness.plan.suite import suite_names
 from tests.conftest import Onespec
 
@@ -99,6 +100,22 @@ def test_a_workload_a_backend_and_a_run_can_be_shown(thing: str, capsys: Capture
     assert thing in capsys.readouterr().out
     assert cli.main(["show", thing, "--json"]) == 0
     json.loads(capsys.readouterr().out)
+
+
+def test_a_run_that_cannot_be_read_is_a_line_among_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(prepare, "results_folder", lambda: tmp_path)
+    meta = {"schema": 1, "created": "then", "suite": {"name": "s"}, "contenders": ["a"], "jobs": [1, 2]}
+    for name, text in (("bad", '{"schema"'), ("good", json.dumps(meta)), ("new", '{"schema": 99}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    (tmp_path / "good" / "records.jsonl").write_text('{"job": "one"}\n{"job": "tw')
+    assert cli.main(["list", "runs", "--json"]) == 0
+    bad, good, new = json.loads(capsys.readouterr().out)
+    assert (good["run"], good["records"]) == ("good", "1 of 2")
+    assert bad["records"].startswith("unreadable: ")
+    assert "schema 99" in new["records"]
 
 
 def test_help_imports_nothing_heavy() -> None:

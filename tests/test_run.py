@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_info
 
 import harness
+from harness import paths, score
 from harness.cli.progress import Display
 from tests.conftest import BACKENDS, Onespec
 
@@ -310,3 +312,36 @@ def test_subnormals_are_as_the_suite_asks_and_recorded(
         record["environment"]["settings"]["subnormals"] for record in records(tmp_path / "out").values()
     }
     assert settings == {found}
+
+
+def test_a_job_run_again_by_hand_has_the_variables_that_it_had(
+    onespec: Onespec, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    onespec("run", suite, "--threads", "1", "--out", out)
+    job = out / "work" / "jobs" / "tiny__plain__verify.json"
+    result = Path(json.loads(job.read_text())["result"])
+    result.unlink()
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    subprocess.run([sys.executable, "-m", "harness.worker", job], cwd=paths.root(), check=True)
+    found = json.loads(result.read_text())
+    assert found["status"] == "ok"
+    assert found["environment"]["variables"]["OMP_NUM_THREADS"] == "1"
+
+
+def test_scores_are_taken_without_threads_that_spin_on_beside_the_next_worker(
+    onespec: Onespec, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def scores(_: object) -> dict[str, float]:
+        threads.extend(pool["num_threads"] for pool in threadpool_info())
+        return {}
+
+    monkeypatch.setattr(score, "wanted", lambda _: True)
+    monkeypatch.setattr(score, "scores", scores)
+    monkeypatch.setattr(score, "keep", lambda *_: None)
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out) == 0
+    assert set(threads) == {1}
+    assert not list((out / "work" / "outputs").iterdir()), "what is scored is not kept"

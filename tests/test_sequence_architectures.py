@@ -185,8 +185,9 @@ def test_every_workload_of_the_suites_can_be_built(name: str, size: str) -> None
 
 def test_tokens_are_counted_where_a_model_reads_them_and_without_padding() -> None:
     reviews, lines, translated = (TINY[name] for name in ("text-classify", "char-lm", "translate"))
-    arrays = {each.name: load_data(each, None).arrays() for each in (reviews, lines, translated)}
-    counted = {each.name: each.tokens_per_sample(load_data(each, None)) for each in (reviews, lines, translated)}
+    data = {each.name: load_data(each, None) for each in (reviews, lines, translated)}
+    arrays = {name: found.arrays() for name, found in data.items()}
+    counted = {each.name: each.tokens_per_sample(data[each.name]) for each in (reviews, lines, translated)}
     assert (reviews.token_arrays(), translated.token_arrays()) == (["x"], ["target", "x"])
     assert counted["text-classify"] == pytest.approx(arrays["text-classify"]["train_lengths"].mean())
     assert counted["char-lm"] == arrays["char-lm"]["train_x"].shape[1]

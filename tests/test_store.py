@@ -88,6 +88,18 @@ def test_two_writers_exclude_each_other(tmp_path: Path) -> None:
         pass
 
 
+def test_a_run_that_is_being_written_is_left_as_it_is(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "run", META)
+    store.append({"job": "whole"})
+    with store.locked():
+        with store.records_path.open("ab") as file:
+            file.write(b'{"job": "half wri')
+        with pytest.raises(UsageError, match="another process"):
+            Store.open(store.folder)
+        assert store.records_path.read_bytes().endswith(b"half wri")
+        assert [record["job"] for record in store.records()] == ["whole"]
+
+
 def test_a_record_that_is_not_json_is_refused_whole(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "run", META)
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -116,8 +116,9 @@ def summarise(
     all others, whose `reason` says why. A further entry (a control's twin) is no contender and has no row.
     `processes` counts those with a steady state and `unsteady` those without. `first_step_cold_seconds` is of
     the process that started first, `first_step_seconds` the median of the later ones. Metrics are means over
-    seeds. `tokens_per_second` are those of training that are no padding. `flops_per_second` are those of training, `flops_share` is their share of what the machine reached
-    with a matrix product. `proof_ratio` is the worst error of either precision in terms of its tolerance.
+    seeds. `tokens_per_second` are those of training that are no padding. `flops_per_second` are those of
+    training, `flops_share` is their share of what the machine reached with a matrix product. `proof_ratio` is
+    the worst error of either precision in terms of its tolerance.
     What follows from comparisons (tiers, ratios, verdicts) is NaN here: see `harness.analyse.ranking.placed`.
     """
     rows = []

@@ -109,22 +109,24 @@ def _datasets() -> list[Row]:
 
 
 def _runs() -> list[Row]:
+    from harness.errors import UsageError
     from harness.execute.prepare import results_folder
     from harness.store import Store
 
     rows = []
     for path in sorted(results_folder().glob("*/run.json")):
         store = Store(path.parent)
-        meta = store.meta()
-        rows.append(
-            {
-                "run": path.parent.name,
+        try:
+            meta = store.meta()
+            facts = {
                 "created": meta["created"],
                 "suite": meta["suite"]["name"],
                 "contenders": len(meta["contenders"]),
                 "records": f"{store.finished()} of {len(meta['jobs'])}",
             }
-        )
+        except (OSError, UsageError, LookupError, TypeError) as error:
+            facts = {**dict.fromkeys(("created", "suite", "contenders")), "records": f"unreadable: {error}"}
+        rows.append({"run": path.parent.name, **facts})
     return rows
 
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from harness import hazards, score
 from harness.catalogue import Contender
 from harness.execute.local import Process, Worker, wait_any
@@ -151,7 +153,7 @@ class Run:
         outputs = self._outputs(job)
         if outputs is not None:
             outputs.parent.mkdir(exist_ok=True)
-        write_json(process.job_file, encode(self._job(job, contender, process.result)))
+        write_json(process.job_file, encode(self._job(job, contender, process)))
         return process
 
     def _placed(self, job: PlannedJob, contender: Contender, interpreter: Path) -> Process:
@@ -180,7 +182,7 @@ class Run:
             self.protocol.time_limit_seconds,
         )
 
-    def _job(self, job: PlannedJob, contender: Contender, result: Path) -> Job:
+    def _job(self, job: PlannedJob, contender: Contender, process: Process) -> Job:
         ready = self.ready[job.workload]
         spec = ready.workload.spec
         outputs = self._outputs(job)
@@ -212,7 +214,8 @@ class Run:
                 affinity=self.protocol.affinity,
                 gc=self.protocol.gc,
             ),
-            result=str(result.resolve()),
+            result=str(process.result.resolve()),
+            variables=process.given,
             outputs=None if outputs is None else str(outputs.resolve()),
             planted=job.planted,
             left=None if outputs is None else score.outputs_wanted(spec),
@@ -238,9 +241,11 @@ class Run:
         classes, vocabulary = tuple(meta["classes"]), tuple(meta.get("vocabulary", ()))
         try:
             case = Case.read(spec, outputs, ready.inputs.files(), classes, vocabulary)
-            found = score.scores(case)
-            if job.block == 0:
-                score.keep(case, path_of(self.store.folder, job.workload, job.contender), job.seed)
+            # BLAS's threads would spin on beside the worker that comes next.
+            with threadpool_limits(1):
+                found = score.scores(case)
+                if job.block == 0:
+                    score.keep(case, path_of(self.store.folder, job.workload, job.contender), job.seed)
         except ScoreError as error:
             return {**outcome, "status": "crashed", "reason": str(error)}
         learning = outcome["measures"]["learning"]
@@ -286,6 +291,9 @@ class Run:
             "warnings": [asdict(hazard) for hazard in found],
         }
         self.store.append(record)
+        outputs = self._outputs(job)
+        if outputs is not None:
+            outputs.unlink(missing_ok=True)
         self.records[job.id] = record
         self.watch(job, record)
         return record

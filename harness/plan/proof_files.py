@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,12 +9,15 @@ import numpy as np
 
 from harness.spec import proof
 from harness.spec.program import Program
+from harness.worker.job import write_json
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Arrays by name as one .npz file."""
-    with path.open("wb") as file:
+    """Arrays by name as one .npz file, which is there whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
+    partial.replace(path)
 
 
 def write_proof(
@@ -44,4 +46,5 @@ def write_proof(
     )
     save_arrays(folder / "batches.npz", {"order": order, **used})
     save_arrays(folder / "reference.npz", reference)
-    (folder / "tolerances.json").write_text(json.dumps(allowed))
+    # Last: where it is, the others are.
+    write_json(folder / "tolerances.json", allowed)
