@@ -93,6 +93,10 @@ class Store:
             raise UsageError(f"{self.folder} has schema {found.get('schema')!r}; this onespec reads {SCHEMA}")
         return found
 
+    def made_by(self) -> str:
+        """The command that began the run, and alone can finish it."""
+        return str(self.meta().get("made_by", "run"))
+
     def amend(self, changes: Mapping[str, Any]) -> None:
         """Put what has become known into `run.json`; it is on the disk when this returns."""
         self._write("run.json", {**self.meta(), **changes})
@@ -142,9 +146,13 @@ class Store:
 
     def _cannot_write(self, error: OSError) -> StoreError:
         cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror)
+        if not (self.folder / "run.json").is_file():
+            return StoreError(
+                f"{self.folder} cannot be written: {cause}. Nothing has run; choose another place with --out"
+            )
         return StoreError(
-            f"{self.folder} cannot be written: {cause}. All earlier records are whole; when this is mended, "
-            f"finish with: onespec run --resume {self.folder}"
+            f"{self.folder} cannot be written: {cause}. All earlier records are whole; once there is room or "
+            f"access again, finish with: onespec {self.made_by()} --resume {self.folder}"
         )
 
     def _set_damaged_aside(self) -> None:

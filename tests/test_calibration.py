@@ -330,7 +330,7 @@ def test_what_cannot_be_calibrated_is_refused(
     onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     assert onespec("calibrate", suite, "--blocks", "2", "--budget", "1m") == 2
-    assert "leave one away" in capsys.readouterr().err
+    assert "give only one of them" in capsys.readouterr().err
     assert onespec("calibrate", suite, "-b", "plain", "-b", "rogue") == 2
     assert "one contender and one workload" in capsys.readouterr().err
     assert onespec("calibrate", suite, "-b", "rogue", "--blocks", "1", "--out", tmp_path / "out") == 3

@@ -38,7 +38,7 @@ Capture = pytest.CaptureFixture[str]
         (["run", "quick", "--blocks", "0"], "--blocks must be at least 1, got 0"),
         (["run", "quick", "--data-dir", "/nowhere"], "--data-dir /nowhere is not a folder"),
         (["run", "quick", "--python", "torch=/nowhere/python"], "is not an interpreter that can be run"),
-        (["run", "quick", "--resume", "results"], "leave the suite away"),
+        (["run", "quick", "--resume", "results"], "leave the suite out"),
         (["run", "--resume", "/nowhere"], "/nowhere holds no run"),
         (["verify", "quick", "-b", "jx"], "unknown backend 'jx'. Did you mean 'jax'?"),
         (["show", "digits-mpl"], "Did you mean 'digits-mlp'?"),

@@ -212,7 +212,7 @@ def test_a_result_without_a_record_is_counted_into_the_plan(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--precision", "3%", "--blocks", "4"], "leave one away"),
+        (["--precision", "3%", "--blocks", "4"], "give --blocks or those"),
         (["--precision", "3%"], "add a contender, or --control first"),
         (["--precision", "3", "--control", "first"], "write it as in 3% or 0.03"),
         (["--budget", "10"], "write it as in 90s, 10m or 2h"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -56,10 +57,29 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
     store.records_path.symlink_to("/dev/full")
     with pytest.raises(StoreError, match="the disk is full") as caught:
         store.append({"job": "lost"})
-    assert f"--resume {store.folder}" in str(caught.value)
+    assert f"onespec run --resume {store.folder}" in str(caught.value)
     store.records_path.unlink()
     store.records_path.write_bytes(kept)
     assert [record["job"] for record in Store.open(store.folder).records()] == ["before"]
+
+
+def test_a_full_disk_names_the_command_that_began_the_run(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "run", {**META, "made_by": "calibrate"})
+    store.records_path.symlink_to("/dev/full")
+    with pytest.raises(StoreError) as caught:
+        store.append({"job": "lost"})
+    assert f"onespec calibrate --resume {store.folder}" in str(caught.value)
+
+
+def test_a_run_that_could_not_begin_is_none_to_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.store.os.fsync", full)
+    with pytest.raises(StoreError, match=r"the disk is full\. Nothing has run; .* with --out"):
+        Store.create(tmp_path / "run", META)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs() -> None:

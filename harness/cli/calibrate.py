@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         store = reopen(arguments.resume, "calibrate")
         return _carry_out(of_data(store.meta()), store, None, None)
     if arguments.blocks is not None and arguments.budget is not None:
-        raise UsageError("--blocks says how many blocks; --budget plans them: leave one away")
+        raise UsageError("--blocks says how many blocks; --budget plans them: give only one of them")
     request = choice.read(arguments, blocks=arguments.blocks, control="none")
     choice.check_device(request)
     if len(request.workloads) > 1 or len(request.contenders) > 1:

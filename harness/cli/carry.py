@@ -29,7 +29,7 @@ class Interrupted(OnespecError):
 def reopen(folder: Path, command: str) -> Store:
     """The run in a folder, to be finished by the command that began it. Raises UsageError for another's."""
     store = Store.open(folder)
-    began = store.meta().get("made_by", "run")
+    began = store.made_by()
     if began != command:
         raise UsageError(f"{folder} is of another command; finish it with: onespec {began} --resume {folder}")
     return store

@@ -45,7 +45,13 @@ def configure(parser: argparse.ArgumentParser, default_suite: str | None = None)
     parser.add_argument(
         "--seed", type=_at_least(0), default=0, metavar="N", help="the first seed (default: 0)"
     )
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets' files already are")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where data sets' files are: DIR/NAME/FILE (nuclei: DIR/dsb2018-nuclei/FILE) or DIR/FILE; "
+        "what is not there is downloaded, if it is offered",
+    )
     parser.add_argument(
         "--python",
         action="append",

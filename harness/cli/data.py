@@ -36,7 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--data-dir",
             type=Path,
             metavar="DIR",
-            help="read files from DIR/NAME/FILE or DIR/FILE before looking in the cache; never written to",
+            help="read files from DIR/NAME/FILE (nuclei: DIR/dsb2018-nuclei/FILE) or DIR/FILE before "
+            "looking in the cache; never written to",
         )
         action.add_argument("--json", action="store_true", help="print JSON instead of a table")
 

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.resume is not None:
         if arguments.suite is not None:
-            raise UsageError("--resume finishes a run as it was asked for; leave the suite away")
+            raise UsageError("--resume finishes a run as it was asked for; leave the suite out")
         store = reopen(arguments.resume, "run")
         return _carry_out(of_data(store.meta()), store, None)
     goal = None

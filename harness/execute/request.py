@@ -154,7 +154,9 @@ def _checked(suite: SuiteFile, wanted: Mapping[str, Any], interpreters: Mapping[
 
 def _check_goal(goal: Goal, blocks: int | None, entered: int) -> None:
     if blocks is not None:
-        raise UsageError("--blocks says how many blocks; --precision and --budget plan them: leave one away")
+        raise UsageError(
+            "--blocks says how many blocks; --precision and --budget plan them: give --blocks or those"
+        )
     if goal.precision is not None and entered < 2:
         raise UsageError("--precision is of a ratio between two: add a contender, or --control first")
 
