@@ -30,6 +30,7 @@ from harness.analyse.contrasts import (
     against,
     among,
     compare,
+    detectable_size,
     holm,
     judge,
     tiers,
@@ -107,6 +108,13 @@ def test_what_a_run_promises_follows_from_its_own_spread() -> None:
     found = compare(differences(observations(np.random.default_rng(0), 10, np.zeros(2))), MARGIN)
     alone = [judge(found.iloc[[place]])["detectable"].iloc[0] for place in range(100)]
     assert np.median(alone) == pytest.approx(0.996 * NOISE * np.sqrt(2), rel=0.1)
+
+
+@pytest.mark.parametrize(("blocks", "times"), [(3, 10.0), (5, 3.0), (10, 1.5)])
+def test_five_contenders_find_what_the_readme_says(blocks: int, times: float) -> None:
+    """In terms of the spread of a pair's ratio from block to block."""
+    pairs = len([*combinations(range(5), 2)])
+    assert detectable_size(blocks - 1.0, LEVEL / pairs) / np.sqrt(blocks) == pytest.approx(times, rel=0.1)
 
 
 @pytest.mark.parametrize("truth", [MARGIN, -MARGIN, 0.1])
