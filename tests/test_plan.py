@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import cli
 from harness.errors import UsageError
 from harness.plan.jobs import TWIN, plan_jobs
 from harness.plan.lines import line_of
-from harness.plan.suite import find_suite, parse_suite, read_suite, suite_names
+from harness.plan.suite import (
+    ProtocolTable,
+    find_suite,
+    parse_suite,
+    read_suite,
+    suite_folder,
+    suite_names,
+)
 from harness.plan.variants import Sweep, sizes
 from harness.plan.workloads import workloads
+from harness.spec import codec
 from harness.spec.layers import Dense, Flatten, Tanh
 from harness.spec.optimizers import SGD, Adam
 from tests.conftest import SUITE
@@ -29,6 +40,27 @@ def refusal(text: str) -> str:
 
 def line(of: str, text: str = SUITE) -> int:
     return next(number for number, content in enumerate(text.splitlines(), 1) if of in content)
+
+
+def examples() -> list[str]:
+    """The TOML blocks of the suites' README, in their order."""
+    text = (suite_folder() / "README.md").read_text()
+    return re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_example_of_the_readme_is_a_suite_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(examples()[0])
+    assert cli.main(["run", str(file), "--dry-run"]) == 0
+    assert "1 workloads x 2 contenders" in capsys.readouterr().out
+
+
+def test_the_readme_shows_every_field_of_the_protocol_at_its_default() -> None:
+    shown = tomllib.loads(examples()[1])["protocol"]
+    assert shown.keys() == {field.name for field in fields(ProtocolTable)}
+    assert codec.decode(ProtocolTable, shown) == ProtocolTable()
 
 
 @pytest.mark.parametrize(
