@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--control",
         metavar="CONTENDER",
-        help="the contender that enters twice, to check the run itself, or none (default: the suite's)",
+        help="who enters twice, to check the run itself: a contender, first or none (default: the suite's)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the run's folder (default: results/<suite>-<time>)"
