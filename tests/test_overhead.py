@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +169,7 @@ def test_what_has_no_script_is_refused(
     onespec: Onespec, suite: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert onespec("overhead", suite) == 2
-    assert "there are mnist-mlp, resnet20" in capsys.readouterr().err
+    assert "there are char-lm, char-lm-gpt, mnist-mlp, resnet20" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"tests/handwritten/resnet20/plain\.py"):
         script("resnet20", "plain")
     assert with_scripts(["lenet5", "resnet20"]) == ["resnet20"]
@@ -175,26 +178,54 @@ def test_what_has_no_script_is_refused(
 def test_every_backend_has_a_script_for_each_workload_that_has_any() -> None:
     for folder in scripts_folder().iterdir():
         names = {file.stem for file in folder.glob("*.py")}
+        assert folder.name in SCRIPTED
         assert names == {"torch", "tensorflow", "keras", "jax", "mxnet"}, folder
 
 
+SCRIPTED = {
+    "mnist-mlp": "mnist",
+    "resnet20": "vision",
+    "char-lm": "sequences",
+    "char-lm-gpt": "sequences",
+}
 CONTENDERS = [
     *("torch", "tensorflow", "tensorflow:loop", "keras:tensorflow", "keras:jax", "keras:torch"),
     *("jax", "jax:scan", "mxnet", "mxnet:imperative"),
 ]
+DEFAULT = ["torch", "tensorflow", "keras", "jax", "mxnet"]
+TRIED = [
+    *((name, text) for name in ("mnist-mlp", "char-lm-gpt") for text in CONTENDERS),
+    *((name, text) for name in ("resnet20", "char-lm") for text in DEFAULT),
+]
+"""Every script, and every mode of those of two workloads: how a mode is driven is the same in all."""
 
 
-@pytest.fixture(scope="module", params=[("mnist", "mnist-mlp"), ("vision", "resnet20")], ids=lambda p: p[1])
-def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trained:
     """A workload's files with made-up data, and the last steps' mean loss and penalty by the reference."""
-    suite, name = request.param
-    (workload,) = workloads(read_suite(find_suite(suite)), [name])
-    program = workload.spec.program
-    folder = tmp_path_factory.mktemp(name)
+
+    folder: Path
+    loss: float
+    penalty: float
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
+    """Of a workload by its name."""
+    return cache(lambda name: _trained(name, tmp_path_factory.mktemp(name)))
+
+
+def _trained(name: str, folder: Path) -> Trained:
+    found = workloads(read_suite(find_suite(SCRIPTED[name])), [name])
+    (workload,) = [each for each in found if each.name == name]
+    program, tokens = workload.spec.program, workload.data_set.tokens
     random = np.random.default_rng(0)
+    shapes = {key: (256, *shape) for key, shape in program.arrays.items()}
     arrays = {
-        "x": random.uniform(0, 1, (256, *program.arrays["x"])).astype(np.float32),
-        "y": random.integers(0, 10, 256).astype(np.int32),
+        "x": random.integers(0, tokens, shapes["x"]).astype(np.int32)
+        if tokens
+        else random.uniform(0, 1, shapes["x"]).astype(np.float32),
+        "y": random.integers(0, tokens or 10, shapes["y"]).astype(np.int32),
     }
     for key, array in arrays.items():
         np.save(folder / f"train_{key}.npy", array)
@@ -206,7 +237,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     loss, penalty = _reference(
         program, initial, [{key: a[row] for key, a in arrays.items()} for row in order]
     )
-    return {"name": name, "folder": folder, "loss": loss, "penalty": penalty}
+    return Trained(folder, loss, penalty)
 
 
 def _reference(
@@ -226,16 +257,17 @@ def _l2(penalty: Penalty, kernels: list[np.ndarray]) -> float:
     return penalty.rate * sum(float((kernel**2).sum()) for kernel in kernels)
 
 
-@pytest.mark.parametrize("text", CONTENDERS)
-def test_a_script_trains_what_the_spec_says(trained: dict[str, Any], text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "text"), TRIED)
+def test_a_script_trains_what_the_spec_says(trained: Callable[[str], Trained], name: str, text: str) -> None:
     """The loss after a few steps: with another rate, momentum, padding or epsilon it is another one. (Decay
     is too weak to show so soon.)
     """
     who = contender(text)
-    folder = trained["folder"]
+    given = trained(name)
+    folder = given.folder
     finished = subprocess.run(
         [
-            *(str(environments.create(who, "cpu").python), str(script(trained["name"], who.backend.name))),
+            *(str(environments.create(who, "cpu").python), str(script(name, who.backend.name))),
             *map(str, (folder, folder / "order.npy", folder / "weights.npz", 1, STEPS, 1, who.mode.name)),
         ],
         cwd=paths.root(),
@@ -249,5 +281,5 @@ def test_a_script_trains_what_the_spec_says(trained: dict[str, Any], text: str, 
     said = json.loads(finished.stdout.splitlines()[-1])
     assert len(said["seconds"]) == 1
     # `fit` reports the loss with the penalties in it.
-    expected = trained["loss"] - (0.0 if who.backend.name == "keras" else trained["penalty"])
+    expected = given.loss - (0.0 if who.backend.name == "keras" else given.penalty)
     assert said["loss"] == pytest.approx(expected, rel=2e-4)
