@@ -16,18 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analyse.comparisons import (
-    MORE,
-    SLOWER,
-    WITHHELD,
-    WORSE,
-    Margins,
-    of_ratios,
-    sides,
-    too_few,
-    wide,
-)
-from harness.analyse.contrasts import ABOVE, BELOW, compare, compare_samples, judge
+from harness.analyse.comparisons import WITHHELD, WORSE, Margins, of_ratios, sides, too_few, wide
+from harness.analyse.contrasts import ABOVE, BELOW, LEVEL, compare, compare_samples, judge
 from harness.analyse.run import Run
 from harness.analyse.summary import final_scores, memory_passes
 from harness.errors import UsageError, unknown
@@ -36,8 +26,8 @@ Pair = tuple[str, str]
 
 MEASURES = {"step_seconds": "block", "peak_mib": "pass", "metric": "seed"}
 """What is compared, and what pairs its observations within a run."""
-RULES = {"slower": ("step_seconds", SLOWER), "memory": ("peak_mib", MORE), "worse": ("metric", WORSE)}
-"""The word of a rule: the measure that it is about, and the verdict that it forbids."""
+RULES = {"slower": "step_seconds", "memory": "peak_mib", "worse": "metric"}
+"""The word of a rule, and the measure that may not change for the worse."""
 
 _HARDWARE = ("cpu", "instruction_sets", "cores", "physical_cores", "usable_cores", "quota_cores", "gpu")
 _NOUNS = {"step_seconds": "process", "peak_mib": "memory pass", "metric": "seed"}
@@ -87,7 +77,8 @@ class Between:
     `table`: one row a workload, pair of contenders and measure (of `MEASURES`). `estimate` with its interval
     (`low`, `high`) is the second's over the first's, of a metric the second's less the first's; `margin` and
     `detectable` are in the same terms, as a share or as an amount. `first_value` and `second_value` are means
-    (of logarithms, of step times and memory). `verdict` is about the second, and `why` says what it lacks.
+    (of logarithms, of step times and memory). `verdict` is about the second (of a metric, equivalence comes
+    before a difference, however sure), and `why` says what it lacks.
     The other columns are those of `harness.analyse.contrasts`. `failed_controls` names the runs whose twins
     differ, for which verdicts on step time are withheld.
     """
@@ -347,8 +338,9 @@ def _why(runs: tuple[Run, Run], measure: str, paired: bool, counts: list[int]) -
 def _judged(rows: list[dict[str, Any]], margins: Margins, failed_controls: tuple[str, ...]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(_COLUMNS))
-    judged = judge(pd.DataFrame(rows).astype({"why": object}))
-    of_metric = judged["measure"] == "metric"
+    table = pd.DataFrame(rows).astype({"why": object})
+    of_metric = table["measure"] == "metric"
+    judged = judge(table, of_metric)
     metrics = judged[of_metric].assign(estimate=judged["difference"])
     table = pd.concat([of_ratios(judged[~of_metric], margins.equivalence), metrics]).sort_index()
     table["verdict"] = [
@@ -364,7 +356,7 @@ def _judged(rows: list[dict[str, Any]], margins: Margins, failed_controls: tuple
 
 @dataclass(frozen=True)
 class Rule:
-    """A change that must not be: a verdict (`word` of `RULES`) by more than a `share`."""
+    """A change for the worse that must not be: of a measure (`word` of `RULES`) by more than a `share`."""
 
     word: str
     share: float
@@ -376,58 +368,57 @@ class Rule:
 
 @dataclass(frozen=True)
 class Answer:
-    """What comparisons say to a rule: those that `broken` it, and of all others how many (`seen`) would show
-    a change of that size, and which would not (`unseen`), each with the reason.
+    """What comparisons say to a rule: those that have `broken` it, and of all others how many rule such a
+    change out (`excluded`), and which leave it `open`, each with the reason.
     """
 
     rule: Rule
     broken: tuple[str, ...]
-    seen: int
-    unseen: tuple[str, ...]
+    excluded: int
+    open: tuple[str, ...]
 
     @property
     def exit_code(self) -> int:
         """1 broken, 3 not known of all, 0 kept."""
         if self.broken:
             return 1
-        return 3 if self.unseen or not self.seen else 0
+        return 3 if self.open or not self.excluded else 0
 
 
 def answer(found: Between, rule: Rule) -> Answer:
     """Hold the comparisons to a rule.
 
-    One breaks it with its verdict and an interval that lies beyond the share as a whole. It would have seen
-    such a change where its detectable difference is at most the share, or its interval lies short of it as a
-    whole. A share of a metric is one of its mean in the first run. Whatever is in both runs and could not be
-    compared has not been seen.
+    One breaks it with a difference that its test claims and an interval that lies beyond the share as a
+    whole, also where the share is below the margin of equivalence. It rules such a change out where its
+    interval lies within the share as a whole. All else leaves it open: an interval that holds the share
+    (whatever the comparison could have told from no change at all), and whatever is in both runs and could
+    not be compared. A share of a metric is one of its mean in the first run.
     """
-    measure, forbidden = RULES[rule.word]
-    broken, unseen, seen = [], [], 0
-    for row in found.table[found.table["measure"] == measure].to_dict("records"):
+    broken, left_open, excluded = [], [], 0
+    for row in found.table[found.table["measure"] == RULES[rule.word]].to_dict("records"):
         name = f"{row['workload']} {label(str(row['first']), str(row['second']))}"
-        nearer, farther, detectable = _as_shares({str(key): value for key, value in row.items()})
-        if row["verdict"] == forbidden and nearer > rule.share:
+        low, high = _as_shares({str(key): value for key, value in row.items()})
+        if row["verdict"] != WITHHELD and row["p_holm"] <= LEVEL and low > rule.share:
             broken.append(name)
-        elif row["verdict"] != WITHHELD and (detectable <= rule.share or farther <= rule.share):
-            seen += 1
+        elif row["verdict"] != WITHHELD and high <= rule.share:
+            excluded += 1
         else:
-            amount = f"{detectable:.1%}" if detectable <= 10 else "more than 1,000%"
-            least = f"the least that it could detect is {amount}"
-            unseen.append(f"{name} ({row['why'] or least})")
+            interval = f"its interval goes from {_told(low)} to {_told(high)}"
+            left_open.append(f"{name} ({row['why'] or interval})")
     for refusal in found.refused:
         what = " ".join(filter(None, (refusal.workload, refusal.contender))) or "everything"
-        unseen.append(f"{what} ({refusal.reason})")
-    return Answer(rule, tuple(broken), seen, tuple(unseen))
+        left_open.append(f"{what} ({refusal.reason})")
+    return Answer(rule, tuple(broken), excluded, tuple(left_open))
 
 
-def _as_shares(row: dict[str, Any]) -> tuple[float, float, float]:
-    """The ends of the interval nearer to and farther from a change for the better, and what is detectable,
-    as shares of the first's, where a change for the worse is above 0.
-    """
+def _as_shares(row: dict[str, Any]) -> tuple[float, float]:
+    """The ends of the interval as shares of the first's, where a change for the worse is above 0."""
     if row["measure"] != "metric":
-        return row["low"] - 1, row["high"] - 1, row["detectable"]
+        return row["low"] - 1, row["high"] - 1
     mean = abs(row["first_value"]) or float("nan")
     low, high = row["low"] / mean, row["high"] / mean
-    if sides("metric", row["metric"])[0] == WORSE:
-        low, high = -high, -low
-    return low, high, row["detectable"] / mean
+    return (-high, -low) if sides("metric", row["metric"])[0] == WORSE else (low, high)
+
+
+def _told(share: float) -> str:
+    return f"{share:+.1%}" if share <= 10 else "more than +1,000%"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analyse.contrasts import ABOVE, BELOW, EQUIVALENT, INCONCLUSIVE, LEVEL, against, among
+from harness.analyse.contrasts import ABOVE, BELOW, EQUIVALENT, INCONCLUSIVE, against, among
 from harness.analyse.control import Control
 from harness.plan.suite import ProtocolTable
 from harness.spec.metrics import METRICS
@@ -91,10 +91,7 @@ def _memory(peaks: pd.DataFrame, margin: float) -> pd.DataFrame:
 
 def _metric(scores: pd.DataFrame, share: float, name: str) -> pd.DataFrame:
     margin = share * float(scores.abs().stack().mean()) if scores.notna().any(axis=None) else float("nan")
-    pairs = against(scores, scores.columns[0], margin)
-    # The same difference in the fifth digit at every seed is sure, and too small to matter.
-    alike = pairs["p_equivalent_holm"] <= LEVEL
-    pairs["verdict"] = pairs["verdict"].mask(alike, EQUIVALENT)
+    pairs = against(scores, scores.columns[0], margin, of_metric=True)
     pairs = pairs.assign(estimate=pairs["difference"], margin=margin)
     return _worded(pairs, "metric", sides("metric", name), "seed")
 

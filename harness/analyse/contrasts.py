@@ -7,7 +7,8 @@ runs, are compared by Welch's t test (`compare_samples`). A verdict is about a p
 
 - a difference is claimed where its t test rejects at 5 %, by Holm's adjustment over the family;
 - equivalence is claimed where no difference is, and TOST rejects differences of the margin and beyond, by
-  Holm's adjustment likewise;
+  Holm's adjustment likewise; of a metric it comes before a difference, however sure: one in the fifth digit,
+  the same at every seed, does not matter;
 - all else is inconclusive.
 
 The family of a ranking is *all* pairs of its contenders, since the one that all are held against, the
@@ -137,17 +138,21 @@ def compare_samples(first: Numbers, second: Numbers, margin: float) -> dict[str,
     }
 
 
-def judge(table: pd.DataFrame) -> pd.DataFrame:
+def judge(table: pd.DataFrame, of_metric: bool | pd.Series[bool] = False) -> pd.DataFrame:
     """The table of `compare`, or rows of `compare_samples`, which are one family, with `p_holm`,
     `p_equivalent_holm`, `verdict`, and `detectable`: the difference that runs with such a standard error find
     in 80 % of cases, whatever the family's other members do (tested at the family's strictest level).
+
+    In rows that are `of_metric` equivalence comes before a difference.
     """
     judged = table.assign(p_holm=holm(table["p"]), p_equivalent_holm=holm(table["p_equivalent"]))
     differs = judged["p_holm"] <= LEVEL
     alike = judged["p_equivalent_holm"] <= LEVEL
     signs = judged["difference"] > 0
     judged["verdict"] = np.select(
-        [differs & signs, differs & ~signs, alike], [ABOVE, BELOW, EQUIVALENT], INCONCLUSIVE
+        [alike & of_metric, differs & signs, differs & ~signs, alike],
+        [EQUIVALENT, ABOVE, BELOW, EQUIVALENT],
+        INCONCLUSIVE,
     )
     level = LEVEL / max(int(table["p"].notna().sum()), 1)
     sizes = [detectable_size(float(freedom), level) for freedom in judged["freedom"]]
@@ -198,19 +203,23 @@ def among(observations: pd.DataFrame, margin: float) -> pd.DataFrame:
     return _of_pairs(observations, list(combinations(observations.columns, 2)), margin)
 
 
-def against(observations: pd.DataFrame, reference: str, margin: float) -> pd.DataFrame:
+def against(
+    observations: pd.DataFrame, reference: str, margin: float, *, of_metric: bool = False
+) -> pd.DataFrame:
     """Each other column of `observations` against the `reference`, as one family; as `among`. The reference
-    must not have been picked by these observations.
+    must not have been picked by these observations. `of_metric` is that of `judge`.
     """
     pairs = [(reference, name) for name in observations.columns if name != reference]
-    return _of_pairs(observations, pairs, margin)
+    return _of_pairs(observations, pairs, margin, of_metric)
 
 
-def _of_pairs(observations: pd.DataFrame, pairs: list[tuple[str, str]], margin: float) -> pd.DataFrame:
+def _of_pairs(
+    observations: pd.DataFrame, pairs: list[tuple[str, str]], margin: float, of_metric: bool = False
+) -> pd.DataFrame:
     firsts, seconds = ([pair[side] for pair in pairs] for side in (0, 1))
     differences = observations[seconds].to_numpy(dtype=float) - observations[firsts].to_numpy(dtype=float)
     named = pd.DataFrame(pairs, columns=["first", "second"], dtype=object)
-    return pd.concat([named, judge(compare(differences, margin))], axis=1)
+    return pd.concat([named, judge(compare(differences, margin), of_metric)], axis=1)
 
 
 def tiers(differing: Iterable[tuple[str, str]], order: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="RULE",
         help="exit with 1 where B is surely worse by more than a share of A: slower>5%%, memory>10%%, or "
-        "worse>1%% (the metric); with 3 where the runs could not have shown it; may be repeated",
+        "worse>1%% (the metric); with 3 where the runs leave it open; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
 

@@ -63,7 +63,7 @@ def as_json(found: Between, answers: Sequence[Answer], exit_code: int) -> str:
         "failed_controls": found.failed_controls,
         "rules": [
             {"rule": str(answer.rule), "exit_code": answer.exit_code}
-            | {"broken": answer.broken, "seen": answer.seen, "unseen": answer.unseen}
+            | {"broken": answer.broken, "excluded": answer.excluded, "open": answer.open}
             for answer in answers
         ],
         "exit_code": exit_code,
@@ -80,7 +80,7 @@ def method(found: Between) -> str:
     return (
         f"The second is compared with the first {how}: told apart at 5 %, by Holm over all {tested} tested "
         f"comparisons; equivalent where TOST shows a difference below {found.margins.equivalence * 100:g} % "
-        f"(of a metric {found.margins.metric * 100:g} %) likewise; otherwise inconclusive."
+        f"likewise (of a metric {found.margins.metric * 100:g} %, however sure); otherwise inconclusive."
     )
 
 
@@ -99,12 +99,12 @@ def judgement(answer: Answer) -> str:
     if answer.broken:
         return f"{answer.rule}: yes, {words.listed(answer.broken)}"
     if not answer.exit_code:
-        return f"{answer.rule}: no; {answer.seen} of {answer.seen} comparisons would have shown it"
-    reasons = "; ".join(answer.unseen) or "nothing was compared"
-    if not answer.seen:
-        return f"{answer.rule}: measured nothing: {reasons}"
-    total = answer.seen + len(answer.unseen)
-    return f"{answer.rule}: not known: {len(answer.unseen)} of {total} could not have shown it: {reasons}"
+        return f"{answer.rule}: no; {answer.excluded} of {answer.excluded} comparisons rule it out"
+    reasons = "; ".join(answer.open) or "nothing was compared"
+    if not answer.excluded:
+        return f"{answer.rule}: not known: {reasons}"
+    total = answer.excluded + len(answer.open)
+    return f"{answer.rule}: not known: {len(answer.open)} of {total} leave it open: {reasons}"
 
 
 def _controls(found: Between) -> list[str]:
