@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy import stats
 
 import harness
 from harness import paths
+from harness.analyse.steady import observation
+from harness.execute.planning import step_seconds
 from harness.plan import precision
 from harness.plan.precision import Cost, Goal, Spread, half_width, plan, spreads
+from harness.report import words, write
+from harness.report.console import print_summary
+from harness.report.markdown import update_readme
+from harness.report.numbers import percent
+from tests import synthetic
 from tests.conftest import BACKENDS, SUITE, Onespec
+from tests.synthetic import good, measure, verify
 
 Capture = pytest.CaptureFixture[str]
 FREE = Cost(0.0, 0.0, 0.0, 0.0, 0)
@@ -136,7 +147,8 @@ def meta(folder: Path) -> dict[str, Any]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run with a pilot, and what was said while it went."""
     folder = tmp_path_factory.mktemp("planned")
-    (folder / "tiny.toml").write_text(SUITE)
+    longer = SUITE.replace("train_blocks = 3", "train_blocks = 20")
+    (folder / "tiny.toml").write_text(longer.replace("block_seconds = 0.001", "block_seconds = 0.002"))
     command = [sys.executable, "-m", "harness", "run", "tiny.toml", "--out", "out", "--control", "first"]
     command += ["--precision", "99%", "--budget", "1h", "--python", f"plain={sys.executable}"]
     environment = {**os.environ, "ONESPEC_BACKENDS": str(BACKENDS), "PYTHONPATH": str(paths.root())}
@@ -152,12 +164,13 @@ def test_a_run_plans_its_blocks_from_a_pilot(finished: tuple[Path, str]) -> None
     assert made["decided_by"] == "precision"
     assert made["blocks"] == said["blocks"] >= 2
     assert made["half_width"] <= 0.99
-    (found,) = made["spreads"]
-    assert {found["contender"], found["fastest"]} == {"plain", "plain~twin"}
-    assert found["pairs"] == 3
-    assert made["cost"]["spent_seconds"] > 0
     records = lines(out)
     assert [record["kind"] for record in records[2:8]] == ["pilot"] * 6
+    (found,) = made["spreads"]
+    assert {found["contender"], found["fastest"]} == {"plain", "plain~twin"}
+    assert [found] == [asdict(one) for one in spreads(step_seconds(records[2:8], observation))]
+    assert found["pairs"] in (2, 3), "of blocks in which both became steady"
+    assert made["cost"]["spent_seconds"] > 0
     assert all(record["measures"]["learning"] is None for record in records[2:8])
     assert {record["kind"] for record in records[8:]} == {"measure"}
     assert {record["job"] for record in records} == {job["job"] for job in said["jobs"]}
@@ -166,6 +179,17 @@ def test_a_run_plans_its_blocks_from_a_pilot(finished: tuple[Path, str]) -> None
     assert set(run.processes["block"]) == set(range(made["blocks"])), "the pilot is not counted"
     assert len(run.processes) == 2 * made["blocks"]
     assert f"{made['blocks']} blocks are to come: they suffice for the precision" in shown
+
+
+def test_a_plan_observes_of_a_process_what_the_analysis_does(tmp_path: Path) -> None:
+    drifting = tuple(1.0 + 0.05 * step for step in range(20))
+    timed = [(2.0,) * 8 + (1.0,) * 12, drifting, (1.5,) * 20]
+    records = [measure("alpha", block=block, step_ms=times) for block, times in enumerate(timed)]
+    found = step_seconds(records, observation)
+    assert found == {"mlp": {"alpha": pytest.approx({0: 0.001, 2: 0.0015})}}
+    processes = harness.load(str(synthetic.write(tmp_path / "run", [verify("alpha"), *records]))).processes
+    steady = processes.dropna(subset="step_seconds")
+    assert found["mlp"]["alpha"] == dict(zip(steady["block"], steady["step_seconds"], strict=True))
 
 
 @pytest.mark.parametrize("kept", [1, 5, 8, 9])
@@ -207,6 +231,60 @@ def test_a_result_without_a_record_is_counted_into_the_plan(
     assert onespec("run", "--resume", out) == 0
     assert lines(out)[7]["wall_seconds"] is None
     assert meta(out)["plan"]["spreads"] == planned["plan"]["spreads"]
+
+
+PLAN = {"blocks": 4, "decided_by": "budget", "half_width": 0.02, "seconds": 500.0}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "goal", "outcome"),
+    [
+        (0.001, "for a precision of 0.10 % within 600 s", ", wider than asked"),
+        (0.5, "for a precision of 50 % within 600 s", ", as asked"),
+        (None, "within 600 s", ""),
+    ],
+)
+@pytest.mark.parametrize("widest", ["beta", "alpha~twin"])
+def test_a_planned_run_says_which_precision_came_of_it(
+    tmp_path: Path, wanted: float | None, goal: str, outcome: str, widest: str
+) -> None:
+    spread = {"beta": (1.0, 1.02, 0.98, 1.01), "alpha~twin": (1.0, 1.01, 0.99, 1.005)}
+    spread[widest] = (1.0, 1.2, 0.9, 1.05)
+    twin = [one for one in good("alpha~twin", step_ms=spread["alpha~twin"]) if one["kind"] == "measure"]
+    beta = good("beta", step_ms=tuple(3 * time for time in spread["beta"]))
+    folder = synthetic.write(
+        tmp_path / "small",
+        good("alpha", step_ms=(1.0,) * 4) + beta + twin,
+        contenders=["alpha", "beta"],
+        control={"contender": "alpha", "twin": "alpha~twin"},
+        plan=PLAN | {"precision": wanted, "budget_seconds": 600.0},
+    )
+    run = harness.load(str(folder))
+    logs = np.log(spread[widest])
+    reached = percent(math.expm1(stats.t.isf(0.025, 3) * logs.std(ddof=1) / 2))
+    told = (
+        f"A pilot planned 4 blocks {goal} (as many as fit); the widest 95 % interval of a ratio of step "
+        f"times is ± {reached} ({widest} in mlp){outcome}."
+    )
+    assert words.planned(run) == told
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- onespec:table small mlp -->\n<!-- /onespec:table -->\n")
+    update_readme(readme, [run])
+    write([run], tmp_path / "out")
+    for file in (tmp_path / "out" / "index.html", tmp_path / "out" / "report.md", readme):
+        assert told in file.read_text(encoding="utf-8")
+    console = Console(width=200, record=True, color_system=None, file=io.StringIO())
+    print_summary(run, console)
+    assert told in " ".join(console.export_text().split())
+
+
+def test_a_run_that_was_not_planned_or_did_not_get_so_far_tells_no_precision(tmp_path: Path) -> None:
+    for made in (None, {"precision": 0.03, "budget_seconds": None}):
+        folder = synthetic.write(tmp_path / "run", good("alpha") + good("beta"), plan=made)
+        assert words.planned(harness.load(str(folder))) == ""
+    asked = PLAN | {"precision": 0.03, "budget_seconds": None}
+    alone = harness.load(str(synthetic.write(tmp_path / "alone", good("alpha"), plan=asked)))
+    assert words.planned(alone).endswith("; no ratio of step times has an interval.")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ state, and a process without one gives no observation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +68,16 @@ def of_samples(samples: pd.DataFrame) -> pd.DataFrame:
     }
     columns = list(Steady.__dataclass_fields__)
     return pd.DataFrame([vars(state) for state in found.values()], index=pd.Index(found), columns=columns)
+
+
+def observation(train_blocks: Sequence[Mapping[str, Any]]) -> float:
+    """The one observation that a process gives: the seconds a step of its steady state, NaN where it has
+    none. `train_blocks` are those of a record.
+    """
+    steps, seconds, warmup = (
+        np.array([block[name] for block in train_blocks]) for name in ("steps", "seconds", "warmup")
+    )
+    return steady(steps.astype(float), seconds.astype(float), warmup.astype(bool)).step_seconds
 
 
 def steady(steps: Numbers, seconds: Numbers, warmup: npt.NDArray[np.bool_]) -> Steady:

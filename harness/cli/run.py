@@ -86,6 +86,7 @@ def _describe(request: Request) -> int:
 def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
     from rich.console import Console
 
+    from harness.analyse.steady import observation
     from harness.execute.ceilings import measure_ceilings
     from harness.execute.planning import fix_blocks
     from harness.report.console import print_summary
@@ -101,7 +102,7 @@ def _carry_out(request: Request, store: Store | None, out: Path | None) -> int:
         with spent.on("jobs"):
             current.execute(jobs)
             if not request.planned:
-                jobs = fix_blocks(request, store).jobs()
+                jobs = fix_blocks(request, store, observation).jobs()
                 shown.say(_planned(store.meta()["plan"]))
                 shown.expect(len(jobs), store.finished())
                 current.execute(jobs)

@@ -50,7 +50,7 @@ def print_summary(run: Run, console: Console) -> None:
         console.print(Text.assemble((f"{sweep.workload}: {sweep.factor}", "bold")))
         console.print(rich_grid(grid(sweep)))
     console.print()
-    console.print(Text(words.control(run)))
+    console.print(Text(" ".join(filter(None, [words.control(run), words.planned(run)]))))
 
 
 def rich_grid(shown: Grid) -> Table:

@@ -98,6 +98,7 @@ class Content:
     warnings: list[str]
     method: str
     control: str
+    planned: str
     sections: tuple[Section, ...]
     workloads: tuple[Workload, ...]
     settings: Facts
@@ -133,6 +134,7 @@ def gather(run: Run, drawn: Drawn) -> Content:
         warnings=words.warnings(run),
         method=words.method(run),
         control=words.control(run),
+        planned=words.planned(run),
         sections=tuple(_sections(run)),
         workloads=tuple(_workload(run, name, drawn) for name in run.workloads),
         settings=_facts({key: meta.get(key) for key in ("device", "threads", "blocks", "seed", "created")}),

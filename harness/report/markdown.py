@@ -108,7 +108,8 @@ def update_readme(file: Path, runs: list[Run]) -> list[str]:
 
 def _caption(run: Run) -> str:
     warnings = "".join(f"**{warning}** " for warning in words.warnings(run))
-    return f"{warnings}Run `{run.name}` ({words.made(run)}). {words.control(run)} {words.method(run)}"
+    told = filter(None, [words.control(run), words.method(run), words.planned(run)])
+    return f"{warnings}Run `{run.name}` ({words.made(run)}). {' '.join(told)}"
 
 
 def _write(file: Path, text: str) -> None:

@@ -7,12 +7,15 @@ import shlex
 from collections.abc import Hashable
 from typing import Any
 
+from harness.analyse.achieved import achieved
 from harness.analyse.comparisons import FASTER, SLOWER, WITHHELD
 from harness.analyse.contrasts import EQUIVALENT, INCONCLUSIVE
 from harness.analyse.environments import differences
 from harness.analyse.headline import Headline, headline
 from harness.analyse.run import Run
-from harness.report.numbers import percent, significant
+from harness.report.numbers import percent, significant, whole
+
+_BOUNDS = {"budget": " (as many as fit)", "least": " (the fewest there can be)", "most": " (the most made)"}
 
 
 def method(run: Run) -> str:
@@ -34,6 +37,28 @@ def control(run: Run) -> str:
     found = [_twins(row) for row in run.control.table.to_dict("records")]
     name = run.control.contender
     return f"Control: {name} entered twice; its twin's step time over its own is {listed(found)}."
+
+
+def planned(run: Run) -> str:
+    """Of a run whose number of blocks was planned: for what, and which precision came of it; else nothing."""
+    plan = run.meta.get("plan") or {}
+    if plan.get("blocks") is None:
+        return ""
+    precision, budget_seconds = plan["precision"], plan["budget_seconds"]
+    goals = [] if precision is None else [f"for a precision of {percent(precision)}"]
+    goals += [] if budget_seconds is None else [f"within {whole(budget_seconds)} s"]
+    bound = _BOUNDS.get(plan["decided_by"], "")
+    told = f"A pilot planned {_counted(plan['blocks'], 'block')} {' '.join(goals)}{bound}"
+    found = achieved(run.summary, run.control)
+    if found is None:
+        return f"{told}; no ratio of step times has an interval."
+    outcome = ""
+    if precision is not None:
+        outcome = ", as asked" if found.half_width <= precision else ", wider than asked"
+    return (
+        f"{told}; the widest 95 % interval of a ratio of step times is ± {percent(found.half_width)} "
+        f"({found.contender} in {found.workload}){outcome}."
+    )
 
 
 def _twins(row: dict[Hashable, Any]) -> str:
