@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from harness import paths
 from harness.analyse import tables
+from harness.plan.suite import ProtocolTable
 from harness.worker import energy
 from harness.worker.ceilings import ceilings
 from harness.worker.energy import Meter
@@ -97,6 +98,41 @@ def test_generation_has_a_latency_for_the_prompt_and_for_each_token_after_it() -
     # Two rounds of six steps: three for the prompt, one chosen with it, two more.
     assert [len(one["seconds"]) for one in found] == [1, 3, 1, 3]
     assert len(generating((1,), 0.2)[0]["seconds"]) > 1
+
+
+class Instant:
+    """In the place of a built program and of its decoder: takes no time, and counts."""
+
+    def __init__(self) -> None:
+        self.starts = self.steps = 0
+
+    def place(self, arrays: dict[str, np.ndarray]) -> None:
+        pass
+
+    def decoder(self, batch: int) -> Instant:
+        return self
+
+    def start(self, placed: None, prompt: int) -> None:
+        self.starts += 1
+
+    def step(self) -> None:
+        self.steps += 1
+
+    def wait(self) -> None:
+        pass
+
+
+def test_quick_calls_of_either_kind_stop_once_there_are_enough() -> None:
+    program, built = SEQUENCES["decoder"], Instant()
+    protocol = Protocol(latency_batches=(1,), latency_seconds=30.0)
+    found = generate_latency(cast(Any, built), program, arrays(program), protocol)
+    assert [len(one["seconds"]) for one in found] == [MOST_CALLS, MOST_CALLS]
+    # Two tokens after each prompt: they are enough before the prompts are.
+    assert (built.starts, built.steps) == (MOST_CALLS + 1, MOST_CALLS + 2)
+
+
+def test_a_worker_looks_as_long_as_a_suite_says_unless_it_says_otherwise() -> None:
+    assert Protocol().latency_seconds == ProtocolTable().latency_seconds == 0.5
 
 
 def test_a_program_that_generates_nothing_has_no_such_latency() -> None:

@@ -22,6 +22,7 @@ from harness.analyse.overhead import overheads
 from harness.analyse.ranking import placed
 from harness.analyse.summary import final_scores, memory_passes, processes, summarise
 from harness.errors import UsageError
+from harness.plan.jobs import original
 
 SCHEMA = 1
 _META_FIELDS = ("run", "workloads", "contenders")
@@ -124,11 +125,17 @@ def load(path: str | Path) -> Run:
         unreadable=unreadable,
         foreign=len(last) - len(same),
         superseded=tables.records([record for record in read if record.get("superseded")]),
-        latencies=latencies(tables.latencies(kept)),
+        latencies=latencies(tables.latencies([record for record in kept if _counts(record)])),
         calibration=calibration(meta, measured, passes),
         overheads=overheads(meta, measured),
         account=account(meta, read),
     )
+
+
+def _counts(record: dict[str, Any]) -> bool:
+    """Whether it is a contender's measurement: neither a pilot nor of a further entry, such as a twin."""
+    contender: str = record["contender"]
+    return record["kind"] == "measure" and contender == original(contender)
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class ProtocolTable:
     evaluate_passes: int = 5
     curve_points: int = 10
     latency_batches: tuple[int, ...] = (1, 32)
-    latency_seconds: float = 0.1
+    latency_seconds: float = 0.5
     ceilings: bool = True
     subnormals: Literal["flush", "default"] = "flush"
     affinity: Literal["inherit", "pinned"] = "inherit"

@@ -14,7 +14,7 @@ import harness
 from harness.analyse.run import Run
 from harness.analyse.sweeps import level_names, sweeps
 from harness.errors import NothingMeasured, OnespecError
-from harness.report import content, figures, markdown, svg, words
+from harness.report import content, figures, latency, markdown, svg, words
 from harness.report.drawing import Drawing
 from harness.report.palette import Look, looks
 from harness.report.sweeps import draw as draw_sweep
@@ -86,6 +86,7 @@ def _render(template: str, contents: list[content.Content], *, escaped: bool) ->
         contents=contents,
         title=words.listed([each.name for each in contents]),
         version=harness.__version__,
+        latency_method=latency.METHOD,
         markdown_grid=markdown.grid,
         markdown_table=lambda run, workload: markdown.table(run, workload, everything=True),
     )

@@ -49,8 +49,8 @@ class Protocol:
     """Points of the training curve an epoch."""
     latency_batches: tuple[int, ...] = (1, 32)
     """Batch sizes of inference whose latency is taken."""
-    latency_seconds: float = 0.1
-    """So long are single calls timed, for each batch size and for training."""
+    latency_seconds: float = 0.5
+    """So long are single calls timed, for each batch size and for training, unless 200 are done before."""
     subnormals: Literal["flush", "default"] = "flush"
     """Flushed to zero in every thread, or as each framework leaves them."""
     affinity: Literal["inherit", "pinned"] = "inherit"

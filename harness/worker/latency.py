@@ -18,7 +18,7 @@ from harness.worker.job import Protocol
 from harness.worker.protocol import Built, Decoder
 
 MOST_CALLS = 200
-"""Enough for the 99th percentile; each is stored."""
+"""Beside the first one. Enough for the 99th percentile; each is stored."""
 
 
 def train_latency(
@@ -57,7 +57,8 @@ def generate_latency(
 ) -> list[dict[str, Any]]:
     """Of generation with a cache, for each batch size of the protocol: `prefill`, which reads half as many
     `tokens` as the model has steps in one go and chooses the next one, and each `token` after it until the
-    steps are used up, again and again. Nothing of a program that generates no tokens.
+    steps are used up, again and again; once there are `token` calls enough, `prefill` alone. Nothing of a
+    program that generates no tokens.
     """
     if program.generates is None:
         return []
@@ -70,13 +71,14 @@ def generate_latency(
         built.wait()
         seconds: dict[str, list[float]] = {"prefill": [], "token": []}
         begun = perf_counter()
-        while len(seconds["prefill"]) < 2 or perf_counter() - begun < protocol.latency_seconds:
+        while _going_on(seconds["prefill"], begun, protocol.latency_seconds):
             seconds["prefill"].append(_decoded(decoder, partial(decoder.start, placed, prompt)))
-            seconds["token"] += [_decoded(decoder, decoder.step) for _ in range(steps - prompt - 1)]
+            if len(seconds["token"]) <= MOST_CALLS:
+                seconds["token"] += [_decoded(decoder, decoder.step) for _ in range(steps - prompt - 1)]
             if len(seconds["prefill"]) == 1:
                 begun = perf_counter()
         found += [
-            {"kind": kind, "batch_size": batch, "tokens": tokens, **_split(seconds[kind][:MOST_CALLS])}
+            {"kind": kind, "batch_size": batch, "tokens": tokens, **_split(seconds[kind][: MOST_CALLS + 1])}
             for kind, tokens in (("prefill", prompt), ("token", 1))
             if seconds[kind]
         ]
@@ -96,6 +98,13 @@ def _decoded(decoder: Decoder, call: Callable[[], None]) -> float:
     return perf_counter() - start
 
 
+def _going_on(seconds: list[float], begun: float, limit_seconds: float) -> bool:
+    """Whether there are to be more calls than these, the first one among them: one after it at least, and as
+    many as begin within the limit, up to MOST_CALLS.
+    """
+    return len(seconds) < 2 or (len(seconds) <= MOST_CALLS and perf_counter() - begun < limit_seconds)
+
+
 def _split(seconds: list[float]) -> dict[str, Any]:
     # To the clock's own nanosecond: the digits after it would be half of a record.
     first, *later = (round(each, 9) for each in seconds)
@@ -106,11 +115,11 @@ def _timed(
     built: Built, staged: Iterator[Any], call: Callable[[Any], Any], limit_seconds: float
 ) -> dict[str, Any]:
     """`first_seconds` is of the first call, which may compile for this batch size; `seconds` of those after
-    it, one at least, as many as begin within the limit. What is staged is ready before the clock starts.
+    it. What is staged is ready before the clock starts.
     """
     seconds: list[float] = []
     begun = perf_counter()
-    while len(seconds) < 2 or (len(seconds) <= MOST_CALLS and perf_counter() - begun < limit_seconds):
+    while _going_on(seconds, begun, limit_seconds):
         batches = next(staged)
         built.wait()
         start = perf_counter()
