@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness import score
+from harness.analyse.run import load
 from harness.data.catalogue import CATALOGUE
 from harness.data.data_set import Raw
 from harness.data.order import generator
@@ -20,9 +21,11 @@ from harness.data.tokens import END, MARK, PAD, SPECIALS, START, UNKNOWN
 from harness.data.toy_language import pairs
 from harness.plan.architectures import Given, build_models
 from harness.plan.tasks import TASKS, Training
+from harness.report import words
 from harness.score.case import Case, ScoreError
 from harness.score.pictures import Kept, kind_of, make, path_of
 from harness.score.texts import PROMPT, SHOWN, generating
+from harness.spec.codec import encode
 from harness.spec.data import Data
 from harness.spec.optimizers import SGD
 from harness.spec.reference import Reference
@@ -30,6 +33,7 @@ from harness.spec.spec import Recipe, Spec
 from harness.worker.generate import MOST_AT_ONCE, generate
 from harness.worker.job import Generating
 from harness.worker.protocol import Built, Decoder, Setting
+from tests import synthetic
 from tests.backends.plain import Plain
 from tests.conftest import Onespec
 
@@ -254,5 +258,41 @@ def test_a_run_generates_scores_and_shows(onespec: Onespec, workload: Path, tmp_
     kept = Kept.read(path_of(out, "tiny", "plain"))
     page = (out / "report" / "index.html").read_text()
     assert "Generated texts" in page
-    assert "Generated texts" in (out / "report" / "report.md").read_text()
+    twin = (out / "report" / "report.md").read_text()
+    assert "Generated texts" in twin
     assert str(kept.arrays["truth"][0]).split()[0] in page
+    count = 2 if translates else 6
+    told = f"1 of 1 contenders generated exactly the reference's {count} tokens an example, greedily"
+    for text in (page.replace("&#39;", "'"), twin):
+        assert text.index(told) < text.index("Generated texts")
+
+
+def proven(contender: str, errors: dict[str, float]) -> dict[str, Any]:
+    """A proof with the error that the generated tokens have in each precision."""
+    record = synthetic.verify(contender)
+    for precision, error in errors.items():
+        entry = {"tensor": "generated/tokens", "error": error, "tolerance": 0.5}
+        record["proof"] = {**record["proof"], precision: [*record["proof"][precision], entry]}
+    return record
+
+
+def test_who_generated_other_tokens_from_the_same_weights_is_named(tmp_path: Path) -> None:
+    records = [
+        proven("alpha", {"float64": 0.0, "float32": 0.0}),
+        proven("beta", {"float64": 0.0, "float32": 0.1}),
+        proven("delta", {"float64": 0.0}),
+        synthetic.verify("gamma", status="crashed", reason="no more"),
+    ]
+    folder = synthetic.write(tmp_path / "run", records)
+    meta = json.loads((folder / "run.json").read_text())
+    told = "From the same initial weights 1 of 4 contenders generated exactly the reference's"
+    after = "greedily and with a cache, in float64 and in float32; not so: beta and delta."
+    assert words.generated(load(folder), "mlp") == f"{told} tokens, {after}", "a spec of another version"
+    meta["workloads"]["mlp"]["spec"] = encode(language())
+    (folder / "run.json").write_text(json.dumps(meta))
+    assert words.generated(load(folder), "mlp") == f"{told} {TIME - 2} tokens an example, {after}"
+
+
+def test_of_a_workload_that_generates_nothing_no_tokens_are_told(tmp_path: Path) -> None:
+    run = load(synthetic.write(tmp_path / "run", [synthetic.verify("alpha")]))
+    assert words.generated(run, "mlp") == ""

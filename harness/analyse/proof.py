@@ -1,4 +1,4 @@
-"""What a proof found: the worst tensor of a contender, and of each part of its proof."""
+"""What a proof found: the worst tensor of a contender and of each part of its proof; generated tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from harness.spec import codec
+from harness.spec.codec import SpecError
+from harness.spec.program import Program
+from harness.spec.proof import generated_count
+
 PRECISIONS = ("float64", "float32")
+TOKENS = "generated/tokens"
 WORST = ("ratio", "error", "tolerance", "tensor")
 _UNKNOWN = {"ratio": float("nan"), "error": float("nan"), "tolerance": float("nan"), "tensor": None}
 
@@ -33,6 +39,28 @@ def groups(proofs: pd.DataFrame) -> pd.DataFrame:
     counted["failed"] = counted["tensors"] - counted["passing"]
     leading = _by_ratio(proofs).drop_duplicates(keys)
     return leading.merge(counted.drop(columns="passing"), on=keys).sort_values(keys).reset_index(drop=True)
+
+
+def same_tokens(proofs: pd.DataFrame) -> dict[str, bool]:
+    """Of each contender whose proof generated tokens (from the initial weights, each by the largest logit,
+    with a cache), whether all were the reference's in both precisions. `proofs` are those of one workload.
+    """
+    generated = proofs[proofs["tensor"] == TOKENS]
+    return {
+        str(contender): set(PRECISIONS) <= set(rows.loc[rows["error"] == 0, "precision"])
+        for contender, rows in generated.groupby("contender", sort=True)
+    }
+
+
+def token_count(workload: dict[str, Any]) -> int | None:
+    """How many tokens an example the proof of a workload of `run.json` generates; None where it generates
+    none, or its spec is of another version and cannot be read.
+    """
+    try:
+        program = codec.decode(Program, (workload.get("spec") or {}).get("program"))
+    except SpecError:
+        return None
+    return None if program.generates is None else generated_count(program)
 
 
 def _by_ratio(proofs: pd.DataFrame) -> pd.DataFrame:

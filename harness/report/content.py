@@ -66,6 +66,7 @@ class Workload:
     table: Table
     comparisons: Comparisons | None
     latency: Grid | None
+    generated: str
     texts: Grid | None
     figures: tuple[Figure, ...]
     sweeps: tuple[SweepShown, ...]
@@ -170,6 +171,7 @@ def _workload(run: Run, name: str, drawn: Drawn) -> Workload:
         table=build(run.summary_of(name), full(about.get("metric"), other_metrics(about))),
         comparisons=compared(run, name),
         latency=latency(run, name),
+        generated=words.generated(run, name),
         texts=texts(run, name),
         figures=drawn.workloads.get(name, ()),
         sweeps=tuple(

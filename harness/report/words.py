@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Hashable
 from typing import Any
 
+from harness.analyse import proof
 from harness.analyse.achieved import achieved
 from harness.analyse.comparisons import FASTER, SLOWER, WITHHELD
 from harness.analyse.contrasts import EQUIVALENT, INCONCLUSIVE
@@ -58,6 +59,22 @@ def planned(run: Run) -> str:
     return (
         f"{told}; the widest 95 % interval of a ratio of step times is ± {percent(found.half_width)} "
         f"({found.contender} in {found.workload}){outcome}."
+    )
+
+
+def generated(run: Run, workload: str) -> str:
+    """Of a workload that generates tokens: by how many contenders they are the same; else nothing."""
+    found = proof.same_tokens(run.proofs[run.proofs["workload"] == workload])
+    if not found:
+        return ""
+    count = proof.token_count(run.meta["workloads"][workload])
+    tokens = "tokens" if count is None else f"{_counted(count, 'token')} an example"
+    others = [contender for contender, same in found.items() if not same]
+    of = len(run.summary_of(workload))
+    return (
+        f"From the same initial weights {len(found) - len(others)} of {of} contenders generated exactly the "
+        f"reference's {tokens}, greedily and with a cache, in float64 and in float32"
+        f"{f'; not so: {listed(others)}' if others else ''}."
     )
 
 
