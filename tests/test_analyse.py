@@ -45,7 +45,12 @@ def test_a_contender_is_the_mean_of_its_processes_logarithms_with_its_t_interval
     assert bounds == pytest.approx((0.002 * np.exp(-half), 0.002 * np.exp(half)))
     assert found["samples_per_second"] == pytest.approx(32 / 0.002)
     assert found["processes"] == 3
-    assert found["import_seconds"] == 2.0
+    # Imports take 1, 2 and 3 seconds.
+    half = 4.302653 * np.std(np.log([1, 2, 3]), ddof=1) / np.sqrt(3)
+    bounds = tuple(found[f"import_seconds{end}"] for end in ("", "_low", "_high"))
+    mean = 6 ** (1 / 3)
+    assert bounds == pytest.approx((mean, mean * np.exp(-half), mean * np.exp(half)))
+    assert [found[f"build_seconds{end}"] for end in ("", "_low", "_high")] == pytest.approx([0.25] * 3)
 
 
 def test_ratios_are_paired_within_blocks(tmp_path: Path) -> None:
@@ -76,9 +81,27 @@ def test_the_first_process_of_a_contender_holds_the_cold_compile(tmp_path: Path)
         *[verify("beta"), measure("beta", first_step=3.0)],
     ]
     run = loaded(tmp_path, records)
-    cold_and_later = ("first_step_cold_seconds", "first_step_seconds")
-    assert [row(run, "alpha")[name] for name in cold_and_later] == [17.0, 0.5]
-    assert [row(run, "beta")[name] for name in cold_and_later] == [3.0, 3.0]
+    alpha, beta = (row(run, name) for name in ("alpha", "beta"))
+    assert alpha["first_step_cold_seconds"] == 17.0
+    assert alpha["first_step_seconds"] == pytest.approx(np.sqrt(0.4 * 0.6))
+    assert alpha["first_step_seconds_low"] < 0.4
+    assert alpha["first_step_seconds_high"] > 0.6
+    assert beta["first_step_cold_seconds"] == 3.0
+    assert np.isnan(beta["first_step_seconds"]), "there is no later process"
+
+
+def test_a_disturbed_first_attempt_found_the_cache_cold_and_its_repeat_did_not(tmp_path: Path) -> None:
+    disturbed = {"superseded": True, "attempt": 0}
+    records = [
+        measure("alpha", block=0, first_step=13.0) | disturbed,
+        measure("alpha", block=0, first_step=0.5) | {"attempt": 1},
+        measure("alpha", block=1, first_step=9.0) | disturbed,
+        measure("alpha", block=1, first_step=2.0) | {"attempt": 1},
+    ]
+    found = row(loaded(tmp_path, [verify("alpha"), *records]), "alpha")
+    assert found["first_step_cold_seconds"] == 13.0
+    assert found["first_step_seconds"] == pytest.approx(1.0), "of those that count, sqrt(0.5 * 2)"
+    assert found["processes"] == 2
 
 
 def test_inference_is_the_median_rate(tmp_path: Path) -> None:
@@ -98,6 +121,23 @@ def test_the_metric_is_the_mean_over_seeds_each_counted_once(tmp_path: Path) -> 
         (0.95, 0.95 - half, 0.95 + half)
     )
     assert (found["metric_seeds"], found["target_reached"]) == (2, True)
+
+
+def test_metrics_beside_the_first_have_their_interval_over_seeds_too(tmp_path: Path) -> None:
+    records = [
+        measure(
+            "alpha", block=seed, seed=seed, learning={"train": [], "test": {"accuracy": 0.9, "r2": value}}
+        )
+        for seed, value in enumerate((0.96, 0.98))
+    ]
+    folder = synthetic.write(tmp_path / "run", [verify("alpha"), *records])
+    meta = json.loads((folder / "run.json").read_text())
+    meta["workloads"]["mlp"]["spec"]["metrics"] = ["accuracy", "r2"]
+    (folder / "run.json").write_text(json.dumps(meta))
+    found = row(load(folder), "alpha")
+    half = 12.706205 * 0.01
+    bounds = [found[f"other_metrics{end}"]["r2"] for end in ("", "_low", "_high")]
+    assert bounds == pytest.approx([0.97, 0.97 - half, 0.97 + half])
 
 
 def test_memory_counts_from_the_interpreters_start(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from harness.analyse.run import Run, load
 from harness.cli import main
 from harness.errors import NothingMeasured, OnespecError, UsageError
 from harness.report import write
-from harness.report.columns import build, full
+from harness.report.columns import Cell, build, full
 from harness.report.compared import compared
 from harness.report.console import print_summary
 from harness.report.markdown import table, update_readme
-from harness.report.numbers import decimals, percent, probability, runs_of, scientific, significant
+from harness.report.numbers import ABSENT, decimals, percent, probability, runs_of, scientific, significant
 from harness.report.palette import looks
 from harness.score.pictures import Kind, path_of
 from tests import synthetic
@@ -263,6 +263,39 @@ def test_other_metrics_have_columns_of_their_own(tmp_path: Path) -> None:
     assert "ROC AUC" not in table(run, "mlp")
 
 
+def test_other_metrics_show_their_interval_over_seeds(tmp_path: Path) -> None:
+    records = [
+        measure(name, block=seed, seed=seed, learning={"train": [], "test": {"accuracy": 0.9, **others}})
+        for name, scores in (("alpha", ({"roc_auc": 0.96}, {"roc_auc": 0.98})), ("beta", ({}, {})))
+        for seed, others in enumerate(scores)
+    ]
+    folder = synthetic.write(tmp_path / "run", [verify("alpha"), verify("beta"), *records])
+    meta = json.loads((folder / "run.json").read_text())
+    meta["workloads"]["mlp"]["spec"]["metrics"] = ["accuracy", "roc_auc"]
+    (folder / "run.json").write_text(json.dumps(meta))
+    shown = build(load(folder).summary, full("accuracy", ["roc_auc"]))
+    place = [column.key for column in shown.columns].index("metric_roc_auc")
+    assert {line.contender: line.cells[place] for line in shown.lines} == {
+        "alpha": Cell("0.9700", "0.8429 to 1.0971, 2 seeds"),
+        "beta": Cell(ABSENT),
+    }
+
+
+def test_what_comes_before_the_steady_state_has_its_interval_in_the_full_table_alone(run: Run) -> None:
+    workload = run.workloads[0]
+    shown = build(run.summary_of(workload), full("accuracy"))
+    places = {column.key: place for place, column in enumerate(shown.columns)}
+    first, second = shown.ranked[:2]
+    assert first.cells[places["import"]] == Cell("1.82", "0.457 to 7.22"), "of 1, 2 and 3 s"
+    assert first.cells[places["build"]] == Cell("0.250", "0.250 to 0.250")
+    assert " to " in first.cells[places["later"]].note
+    assert first.cells[places["evaluate_verdict"]].text == ABSENT
+    assert second.cells[places["evaluate_verdict"]].text in ("faster", "slower", "equivalent", "inconclusive")
+    lines = table(run, workload).splitlines()
+    assert "Inference" not in lines[0]
+    assert "| 1.82 |" in lines[2]
+
+
 def test_of_a_metric_computed_at_the_end_the_curve_is_the_loss(tmp_path: Path) -> None:
     validation = [{"epoch": epoch, "step": epoch, "loss": 1 / epoch} for epoch in (1, 2)]
     learning = {"train": [], "validation": validation, "test": {"loss": 0.5, "map50": 0.4}}
@@ -311,7 +344,7 @@ def test_a_control_that_fails_is_told_on_top_and_verdicts_are_withheld(tmp_path:
     run = with_a_twin(tmp_path, 1.2)
     output = write([run], tmp_path / "out").parent
     page = Page((output / "index.html").read_text(encoding="utf-8"))
-    warning = "Verdicts on step time are withheld: alpha and its twin are one program, and differ in mlp"
+    warning = "Verdicts on step time and inference are withheld: alpha and its twin are one program"
     assert 0 < page.text.index(warning) < page.text.index("Of 2 proven contenders")
     assert "Verdicts are withheld: the control failed." in page.text
     assert "beta slower" not in page.text

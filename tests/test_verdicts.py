@@ -319,6 +319,46 @@ def test_memory_is_compared_where_there_are_several_passes(tmp_path: Path) -> No
     assert (row["verdict"], row["why"]) == ("inconclusive", "1 memory pass in common, and a spread needs 2")
 
 
+def inferring(contender: str, step_ms: float, rates: Numbers) -> list[synthetic.Record]:
+    passed = [
+        measure(contender, block=block, step_ms=(step_ms,) * 4, evaluate=(float(rate),))
+        for block, rate in enumerate(rates)
+    ]
+    return [verify(contender), *passed]
+
+
+def test_inference_is_compared_block_by_block_with_the_first_by_step_time(tmp_path: Path) -> None:
+    records = [
+        *inferring("alpha", 1.0, 1000 * wobble(1)),
+        *inferring("beta", 2.0, 2000 * wobble(2)),
+        *inferring("delta", 3.0, 500 * wobble(3)),
+        *inferring("gamma", 4.0, 1000 * wobble(4, 0.001)),
+    ]
+    run = loaded(tmp_path, records)
+    verdicts = {name: found["evaluate_verdict"] for name, found in rows(run).items() if name != "alpha"}
+    assert verdicts == {"beta": "faster", "delta": "slower", "gamma": "equivalent"}
+    compared = run.comparisons[run.comparisons["measure"] == "evaluate_samples_per_second"]
+    assert list(compared["first"]) == ["alpha"] * 3
+    assert list(compared["pairs"]) == [8] * 3
+    beta = compared.iloc[0]
+    assert beta["low"] < 2.0 < beta["high"] < 2.1, "what slows a whole block is in no interval"
+    assert beta["margin"] == run.margins.equivalence
+
+
+def test_inference_that_was_not_timed_is_inconclusive_and_says_why(tmp_path: Path) -> None:
+    records = [
+        record
+        for name, step_ms in (("alpha", 1.0), ("beta", 2.0))
+        for record in [
+            verify(name),
+            *(measure(name, block=block, step_ms=(step_ms,) * 4, evaluate=()) for block in range(2)),
+        ]
+    ]
+    run = loaded(tmp_path, records)
+    (row,) = run.comparisons[run.comparisons["measure"] == "evaluate_samples_per_second"].to_dict("records")
+    assert (row["verdict"], row["why"]) == ("inconclusive", "no block in common, and a spread needs 2")
+
+
 @pytest.mark.parametrize(
     ("metric", "shift", "spread", "verdict"),
     [
@@ -380,7 +420,9 @@ def test_twins_that_differ_withhold_the_verdicts(tmp_path: Path) -> None:
     assert rows(run)["beta"]["verdict"] == "withheld"
     assert rows(run)["beta"]["ratio"] == pytest.approx(2.0, rel=0.05)
     assert all(pd.isna(row["tiers"]) for row in rows(run).values())
-    assert set(run.comparisons["verdict"][run.comparisons["measure"] == "step_seconds"]) == {"withheld"}
+    for clocked in ("step_seconds", "evaluate_samples_per_second"):
+        assert set(run.comparisons["verdict"][run.comparisons["measure"] == clocked]) == {"withheld"}
+    assert rows(run)["beta"]["evaluate_verdict"] == "withheld"
 
 
 def test_a_difference_of_twins_in_one_workload_withholds_those_of_all(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is found of each pair of a workload's ranked contenders: in step time, memory and metric."""
+"""What is found of each pair of a workload's ranked contenders: step time, inference, memory and metric."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from harness.analyse.control import Control
 from harness.plan.suite import ProtocolTable
 from harness.spec.metrics import METRICS
 
+INFERENCE = "evaluate_samples_per_second"
 WITHHELD = "withheld"
 FASTER, SLOWER = "faster", "slower"
 LESS, MORE = "less", "more"
@@ -29,8 +30,8 @@ LOWER_IS_BETTER = {"loss", *(name for name, metric in METRICS.items() if not met
 
 @dataclass(frozen=True)
 class Margins:
-    """Differences too small to matter: of step time and memory as a share; of the metric as a share of its
-    mean over contenders.
+    """Differences too small to matter: of step time, inference and memory as a share; of the metric as a
+    share of its mean over contenders.
     """
 
     equivalence: float
@@ -56,24 +57,25 @@ def comparisons(
 ) -> pd.DataFrame:
     """What was found of each pair of ranked contenders; one row a workload, measure and pair.
 
-    `measure` is step_seconds (all pairs, by block), peak_mib (by memory pass) or metric (by seed), the latter
-    two against the first-ranked contender alone. `estimate` with its interval (`low`, `high`) is the second's
-    over the first's, of a metric the second's less the first's; `margin` and `detectable` are in the same
-    terms, as a share or as an amount. `verdict` is about the second (of a metric, equivalence comes before a
-    difference, however sure), and `why` says what it lacks where it
-    could not be tested. The other columns are those of `harness.analyse.contrasts`.
+    `measure` is step_seconds (all pairs, by block), evaluate_samples_per_second (by block), peak_mib (by
+    memory pass) or metric (by seed), the latter three against the first-ranked contender alone. `estimate`
+    with its interval (`low`, `high`) is the second's over the first's, of a metric the second's less the
+    first's; `margin` and `detectable` are in the same terms, as a share or as an amount. `verdict` is about
+    the second (of a metric, equivalence comes before a difference, however sure), and `why` says what it
+    lacks where it could not be tested. The other columns are those of `harness.analyse.contrasts`.
     """
     found = []
     for workload, rows in in_order(table):
         order = list(rows["contender"])
         times = _times(wide(measured, workload, order, "block", "step_seconds"), margins.equivalence)
+        rates = _rates(wide(measured, workload, order, "block", INFERENCE), margins.equivalence)
         if control is not None and control.differs:
-            times["verdict"] = WITHHELD
+            times["verdict"] = rates["verdict"] = WITHHELD
         memory = _memory(wide(passes, workload, order, "pass", "peak_mib"), margins.equivalence)
         metric = _metric(
             wide(scores, workload, order, "seed", "value"), margins.metric, rows["metric"].iloc[0]
         )
-        found += [each.assign(workload=workload) for each in (times, memory, metric)]
+        found += [each.assign(workload=workload) for each in (times, rates, memory, metric)]
     if not found:
         return pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(found, ignore_index=True)[list(COLUMNS)]
@@ -82,6 +84,12 @@ def comparisons(
 def _times(seconds: pd.DataFrame, margin: float) -> pd.DataFrame:
     pairs = among(seconds.transform(np.log), float(np.log1p(margin)))
     return _worded(of_ratios(pairs, margin), "step_seconds", sides("step_seconds"), "block")
+
+
+def _rates(samples_per_second: pd.DataFrame, margin: float) -> pd.DataFrame:
+    logarithms = samples_per_second.transform(np.log)
+    pairs = against(logarithms, logarithms.columns[0], float(np.log1p(margin)))
+    return _worded(of_ratios(pairs, margin), INFERENCE, sides(INFERENCE), "block")
 
 
 def _memory(peaks: pd.DataFrame, margin: float) -> pd.DataFrame:
@@ -100,7 +108,8 @@ def sides(measure: str, metric: str | None = None) -> tuple[str, str]:
     """What is said of a second that is below the first in a measure, and of one that is above."""
     if measure == "metric":
         return (BETTER, WORSE) if metric in LOWER_IS_BETTER else (WORSE, BETTER)
-    return {"step_seconds": (FASTER, SLOWER), "peak_mib": (LESS, MORE)}[measure]
+    words = {"step_seconds": (FASTER, SLOWER), INFERENCE: (SLOWER, FASTER), "peak_mib": (LESS, MORE)}
+    return words[measure]
 
 
 def in_order(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.analyse.comparisons import FASTER, SLOWER, WITHHELD, in_order
+from harness.analyse.comparisons import FASTER, INFERENCE, SLOWER, WITHHELD, in_order
 from harness.analyse.contrasts import tiers
 
 
@@ -20,7 +20,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
 def placed(table: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
     """The summary with each ranked contender's `tiers`, and what was found of it against the first-ranked:
     `ratio` of step times (with `_low` and `_high`), `ratio_blocks`, `verdict` and `detectable`, and the
-    verdicts of its memory and metric. The first-ranked has a ratio of 1 and no verdict.
+    verdicts of its inference, memory and metric. The first-ranked has a ratio of 1 and no verdict.
     """
     table = table.astype(dict.fromkeys(_WORDS, object))
     for workload, rows in in_order(table):
@@ -47,10 +47,11 @@ _TAKEN = {
         "verdict": "verdict",
         "detectable": "detectable",
     },
+    INFERENCE: {"evaluate_verdict": "verdict"},
     "peak_mib": {"peak_verdict": "verdict"},
     "metric": {"metric_verdict": "verdict"},
 }
-_WORDS = ("tiers", "verdict", "peak_verdict", "metric_verdict")
+_WORDS = ("tiers", "verdict", "evaluate_verdict", "peak_verdict", "metric_verdict")
 
 
 def _differing(times: pd.DataFrame) -> list[tuple[str, str]]:

@@ -106,7 +106,9 @@ def load(path: str | Path) -> Run:
     measured = processes(records, samples)
     margins = Margins.of_run(meta)
     checked = control(meta, measured, margins.equivalence)
-    summary = summarise(meta, records, measured, curves, proofs)
+    disturbed = [record for record in read if record.get("superseded") and _same_spec(record, meta)]
+    superseded = tables.records(disturbed)
+    summary = summarise(meta, records, measured, curves, proofs, superseded)
     passes, scores = memory_passes(records), final_scores(meta, curves)
     compared = comparisons(summary, measured, passes, scores, margins, checked)
     return Run(
@@ -124,7 +126,7 @@ def load(path: str | Path) -> Run:
         control=checked,
         unreadable=unreadable,
         foreign=len(last) - len(same),
-        superseded=tables.records([record for record in read if record.get("superseded")]),
+        superseded=superseded,
         latencies=latencies(tables.latencies([record for record in kept if _counts(record)])),
         calibration=calibration(meta, measured, passes),
         overheads=overheads(meta, measured),

@@ -39,6 +39,7 @@ _STEADY = {
     "changes": "changes",
 }
 _INTERVAL = ("", "_low", "_high")
+_BEFORE_STEPS = ("import_seconds", "build_seconds")
 COLUMNS = (
     "workload",
     "contender",
@@ -62,16 +63,15 @@ COLUMNS = (
     "verdict",
     "detectable",
     *(f"evaluate_samples_per_second{end}" for end in _INTERVAL),
-    "import_seconds",
-    "build_seconds",
-    "first_step_seconds",
+    "evaluate_verdict",
+    *(f"{name}{end}" for name in (*_BEFORE_STEPS, "first_step_seconds") for end in _INTERVAL),
     "first_step_cold_seconds",
     "metric",
     "metric_mean",
     "metric_low",
     "metric_high",
     "metric_seeds",
-    "other_metrics",
+    *(f"other_metrics{end}" for end in _INTERVAL),
     "metric_verdict",
     "target",
     "target_reached",
@@ -91,8 +91,8 @@ def processes(records: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     `evaluate_samples_per_second` is the median over its evaluation passes, without the first.
     """
     measured = records[records["kind"] == "measure"]
-    columns = ["job", "workload", "contender", "block", "seed", "started", "status", *_PROCESS_NUMBERS]
-    table = measured[columns].reset_index(drop=True)
+    columns = ["job", "workload", "contender", "block", "seed", "attempt", "started", "status"]
+    table = measured[[*columns, *_PROCESS_NUMBERS]].reset_index(drop=True)
     states = steady.of_samples(samples)
     evaluate = samples[~samples["warmup"] & (samples["kind"] == "evaluate")]
     rate = (evaluate["samples"] / evaluate["seconds"]).groupby(evaluate["job"]).median()
@@ -109,21 +109,24 @@ def summarise(
     measured: pd.DataFrame,
     curves: pd.DataFrame,
     proofs: pd.DataFrame,
+    superseded: pd.DataFrame,
 ) -> pd.DataFrame:
     """One row a workload and contender with `COLUMNS`; each workload's ranked contenders first.
 
     `rank` orders the proven contenders without a failure by `step_seconds` (1 is the fastest) and is NaN for
     all others, whose `reason` says why. A further entry (a control's twin) is no contender and has no row.
     `processes` counts those with a steady state and `unsteady` those without. `first_step_cold_seconds` is of
-    the process that started first, `first_step_seconds` the median of the later ones. Metrics are means over
-    seeds. `tokens_per_second` are those of training that are no padding. `flops_per_second` are those of
-    training, `flops_share` is their share of what the machine reached with a matrix product. `proof_ratio` is
-    the worst error of either precision in terms of its tolerance.
-    What follows from comparisons (tiers, ratios, verdicts) is NaN here: see `harness.analyse.ranking.placed`.
+    the process that started first, an attempt that was disturbed and run again (`superseded`, records in the
+    form of `records`) included; `first_step_seconds` the mean of the later ones that count. Metrics are means
+    over seeds; `other_metrics` and their interval, of those beside the first, are by name.
+    `tokens_per_second` are those of training that are no padding. `flops_per_second` are those of training,
+    `flops_share` is their share of what the machine reached with a matrix product. `proof_ratio` is the worst
+    error of either precision in terms of its tolerance. What follows from comparisons (tiers, ratios,
+    verdicts) is NaN here: see `harness.analyse.ranking.placed`.
     """
     rows = []
     for workload, contender in _pairs(meta, records):
-        mine = [_of(table, workload, contender) for table in (records, measured, curves, proofs)]
+        mine = [_of(table, workload, contender) for table in (records, measured, curves, proofs, superseded)]
         rows.append(
             {"workload": workload, "contender": contender}
             | _row(meta["workloads"][workload], _ceiling(meta), *mine),
@@ -165,6 +168,7 @@ def _row(
     measured: pd.DataFrame,
     curves: pd.DataFrame,
     proofs: pd.DataFrame,
+    superseded: pd.DataFrame,
 ) -> dict[str, Any]:
     status, reason = _status(records)
     worst = proof.worst(proofs)
@@ -188,8 +192,9 @@ def _row(
     row["flops_per_second"] = flops * row["samples_per_second"]
     row["flops_share"] = row["flops_per_second"] / ceiling
     row |= _geometric("evaluate_samples_per_second", measured["evaluate_samples_per_second"])
-    row |= {name: _median(measured[name]) for name in ("import_seconds", "build_seconds")}
-    row |= _first_steps(measured)
+    for name in _BEFORE_STEPS:
+        row |= _geometric(name, measured[name])
+    row |= _first_steps(measured, superseded[superseded["kind"] == "measure"])
     row |= _metric(workload, curves)
     row |= reached.reached(workload, curves, batch_size)
     row |= _memory(records[records["kind"] == "memory"], measured)
@@ -253,15 +258,17 @@ def _geometric(name: str, values: pd.Series[float]) -> dict[str, float]:
     return {f"{name}{end}": float(bound) for end, bound in zip(_INTERVAL, bounds, strict=True)}
 
 
-def _first_steps(measured: pd.DataFrame) -> dict[str, float]:
-    """The first process compiles with a cold cache, so it is kept apart from the later ones."""
-    timed = measured[measured["first_step_seconds"].notna()].sort_values(["started", "job"])
-    if timed.empty:
-        return {"first_step_seconds": float("nan"), "first_step_cold_seconds": float("nan")}
-    cold, later = timed["first_step_seconds"].iloc[0], timed["first_step_seconds"].iloc[1:]
+def _first_steps(measured: pd.DataFrame, superseded: pd.DataFrame) -> dict[str, float]:
+    """The first process compiles with a cold cache, so it is kept apart from the later ones. Where it was
+    disturbed and run again it is that first attempt: its repeat finds the cache filled, as later ones do.
+    """
+    columns = ["job", "attempt", "started", "first_step_seconds"]
+    attempts = pd.concat([measured[columns].assign(counts=True), superseded[columns].assign(counts=False)])
+    timed = attempts[attempts["first_step_seconds"].notna()].sort_values(["started", "job", "attempt"])
+    later = timed.iloc[1:]
     return {
-        "first_step_seconds": _median(later if len(later) else timed["first_step_seconds"]),
-        "first_step_cold_seconds": float(cold),
+        **_geometric("first_step_seconds", later.loc[later["counts"], "first_step_seconds"]),
+        "first_step_cold_seconds": float(timed["first_step_seconds"].iloc[0]) if len(timed) else float("nan"),
     }
 
 
@@ -281,12 +288,15 @@ def memory_passes(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _metric(workload: dict[str, Any], curves: pd.DataFrame) -> dict[str, Any]:
-    """The final metric on the test part: each seed counts once, however many processes trained with it. Of
-    the workload's other metrics the mean over seeds by name.
+    """The final metric on the test part: each seed counts once, however many processes trained with it. The
+    workload's other metrics likewise, by name.
     """
     metric, target = workload.get("metric"), workload.get("target")
     by_seed = _by_seed(curves, metric)
     mean, low, high = interval(by_seed.to_numpy(dtype=float))
+    others = {
+        name: interval(_by_seed(curves, name).to_numpy(dtype=float)) for name in other_metrics(workload)
+    }
     reached: bool | float = float("nan")
     if target is not None and len(by_seed):
         reached = mean <= target if metric in LOWER_IS_BETTER else mean >= target
@@ -296,7 +306,10 @@ def _metric(workload: dict[str, Any], curves: pd.DataFrame) -> dict[str, Any]:
         "metric_low": low,
         "metric_high": high,
         "metric_seeds": len(by_seed),
-        "other_metrics": {name: float(_by_seed(curves, name).mean()) for name in other_metrics(workload)},
+        **{
+            f"other_metrics{end}": {name: bounds[place] for name, bounds in others.items()}
+            for place, end in enumerate(_INTERVAL)
+        },
         "target": float("nan") if target is None else float(target),
         "target_reached": reached,
     }

@@ -76,15 +76,22 @@ def _plain(name: str) -> Callable[[Row], Cell]:
     return lambda row: Cell(significant(row[name]))
 
 
+def _word_of_several(name: str, measure: str) -> Callable[[Row], Cell]:
+    """A verdict, where the measure has an interval; without one there is nothing to judge."""
+    return lambda row: Cell(ABSENT) if math.isnan(row[f"{measure}_low"]) else _word(name)(row)
+
+
 def _metric(row: Row) -> Cell:
     text = decimals(row["metric_mean"], 4)
-    notes = []
-    if row["metric_seeds"] > 1:
-        low, high = decimals(row["metric_low"], 4), decimals(row["metric_high"], 4)
-        notes.append(f"{span(low, high)}, {row['metric_seeds']} seeds")
+    notes = _over_seeds(row["metric_low"], row["metric_high"], row["metric_seeds"])
     if row["target_reached"] is False:
         notes.append(f"target {row['target']:g} missed")
     return Cell(text, "; ".join(notes))
+
+
+def _over_seeds(low: float, high: float, seeds: int) -> list[str]:
+    """A metric's interval, of several seeds."""
+    return [f"{span(decimals(low, 4), decimals(high, 4))}, {seeds} seeds"] if seeds > 1 else []
 
 
 def _of_ceiling(row: Row) -> str:
@@ -160,7 +167,7 @@ PEAK_VERDICT = Column(
     "peak_verdict",
     "Memory, verdict",
     "against the first",
-    lambda row: Cell(ABSENT) if math.isnan(row["peak_mib_low"]) else _word("peak_verdict")(row),
+    _word_of_several("peak_verdict", "peak_mib"),
     "on peak memory, paired by memory pass, where there are several",
     numeric=False,
 )
@@ -201,21 +208,40 @@ INFERENCE = Column(
     _interval("evaluate_samples_per_second"),
     "passes over the evaluation data: the median of a process's passes, then as the step time",
 )
+INFERENCE_VERDICT = Column(
+    "evaluate_verdict",
+    "Inference, verdict",
+    "against the first",
+    _word_of_several("evaluate_verdict", "evaluate_samples_per_second"),
+    "on inference, block by block; the first is the first-ranked, by step time",
+    numeric=False,
+)
 IMPORT = Column("import", "Import", "s", _plain("import_seconds"), "importing the framework")
-BUILD = Column("build", "Build", "s", _plain("build_seconds"), "making the model from the spec")
+IMPORT_INTERVAL = replace(
+    IMPORT, cell=_interval("import_seconds"), about="importing the framework: over processes as the step time"
+)
+BUILD = Column(
+    "build",
+    "Build",
+    "s",
+    _interval("build_seconds"),
+    "making the model from the spec, with weights and data in place: over processes as the step time",
+)
 COLD = Column(
     "cold",
     "First step, cold",
     "s",
     _plain("first_step_cold_seconds"),
-    "the first step of the first process, with compilation",
+    "the first step of the first process, with compilation; of its first attempt, where that was disturbed "
+    "and run again",
 )
 LATER = Column(
     "later",
     "First step, later",
     "s",
-    _plain("first_step_seconds"),
-    "the median first step of the later processes, which share the framework's compile cache",
+    _interval("first_step_seconds"),
+    "the first step of the later processes, which share the framework's compile cache: over processes as the "
+    "step time",
 )
 IMPORT_MEMORY = Column(
     "import_memory",
@@ -298,7 +324,12 @@ def other_metric(name: str) -> Column:
 
 
 def _other(name: str) -> Callable[[Row], Cell]:
-    return lambda row: Cell(decimals(row["other_metrics"].get(name, math.nan), 4))
+    def cell(row: Row) -> Cell:
+        mean, low, high = (row[f"other_metrics{end}"].get(name, math.nan) for end in ("", "_low", "_high"))
+        notes = [] if math.isnan(mean) else _over_seeds(low, high, row["metric_seeds"])
+        return Cell(decimals(mean, 4), "; ".join(notes))
+
+    return cell
 
 
 def full(name: str | None, others: Iterable[str] = ()) -> tuple[Column, ...]:
@@ -306,7 +337,7 @@ def full(name: str | None, others: Iterable[str] = ()) -> tuple[Column, ...]:
     return (
         *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), *map(other_metric, others)),
         *(STEP, RATIO, VERDICT, DETECTABLE, metric_verdict(name), TRAINING, TOKENS, FLOPS),
-        *(INFERENCE, TARGET_TIME, TARGET_SAMPLES, IMPORT, BUILD),
+        *(INFERENCE, INFERENCE_VERDICT, TARGET_TIME, TARGET_SAMPLES, IMPORT_INTERVAL, BUILD),
         *(COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY, PEAK_VERDICT, DEVICE_MEMORY, PROCESSES, PROOF64, PROOF32),
     )
 

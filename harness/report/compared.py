@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from harness.analyse.comparisons import INFERENCE
 from harness.analyse.run import Run
 from harness.report.columns import Cell, Grid, metric_title
 from harness.report.numbers import (
@@ -35,6 +36,11 @@ _TITLES = (
 
 
 _NUMERIC = (2, 4, 5, 6, 7, 8, 9)
+_RATIOS = {
+    "step_seconds": "step time, ratio",
+    INFERENCE: "inference, ratio of rates",
+    "peak_mib": "peak memory, ratio",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def _cells(row: dict[Hashable, Any], metric: str) -> tuple[Cell, ...]:
     if row["measure"] == "metric":
         measure, amounts = f"{metric_title(metric)}, difference", _metric_amounts(row)
     else:
-        measure = {"step_seconds": "step time, ratio", "peak_mib": "peak memory, ratio"}[row["measure"]]
+        measure = _RATIOS[row["measure"]]
         amounts = (significant, percent(row["detectable"]), f"{row['margin'] * 100:g} %")
     written, detectable, margin = amounts
     estimate = Cell(written(row["estimate"]), span(written(row["low"]), written(row["high"])))

@@ -208,8 +208,8 @@ def _time_account(ranked: pd.DataFrame) -> Iterator[Drawing]:
     yield Drawing(
         "time-account",
         "Before the steady state",
-        "Medians over processes. The first process of a contender compiles with a cold cache; what that adds "
-        "is hatched, and the number is the sum.",
+        "Means over processes (of logarithms). The first process of a contender compiles with a cold cache; "
+        "what that adds is hatched, and the number is the sum.",
         "Seconds before the steady state, cold: " + _told(rows.assign(total=left), "total", "s"),
         figure,
     )

@@ -182,9 +182,10 @@ def warnings(run: Run) -> list[str]:
     found = []
     if run.control is not None and run.control.differs:
         found.append(
-            f"Verdicts on step time are withheld: {run.control.contender} and its twin are one program, and "
-            f"differ in {listed(run.control.differs)} (t test, 5 %, Holm over workloads). Something that "
-            "this run does not control moved its clocks: see to the machine (onespec doctor), measure again."
+            f"Verdicts on step time and inference are withheld: {run.control.contender} and its twin are one "
+            f"program, and differ in {listed(run.control.differs)} (t test, 5 %, Holm over workloads). "
+            "Something that this run does not control moved its clocks: see to the machine (onespec doctor), "
+            "measure again."
         )
     found += [_disturbed(run)] if len(run.superseded) or run.records["warnings"].any() else []
     found += [
