@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ from harness.plan.workloads import workloads
 from harness.spec import codec
 from harness.spec.layers import Dense, Flatten, Tanh
 from harness.spec.optimizers import SGD, Adam
+from harness.spec.schedules import Cosine
 from tests.conftest import SUITE
 
 
@@ -155,6 +156,35 @@ def test_every_suite_of_the_checkout_can_be_planned_at_every_size(name: str) -> 
     for size in set.intersection(*[set(sizes(table)) for table in tables]):
         suite = read_suite(path, size)
         assert all(workload.steps_per_epoch > 0 for workload in workloads(suite))
+
+
+def test_the_suite_of_batches_changes_nothing_but_the_batch() -> None:
+    suite = read_suite(find_suite("batches"))
+    assert suite.suite.protocol.latency_batches == (1, 8, 32, 128)
+    found = {workload.name: workload for workload in workloads(suite)}
+    assert [sweep.workload for sweep in suite.sweeps] == ["mlp", "lenet5", "resnet20"]
+    for sweep in suite.sweeps:
+        levels = {level: found[name] for level, name in sweep.levels.items()}
+        assert {level: workload.batch_size for level, workload in levels.items()} == {
+            "8": 8,
+            "32": 32,
+            "128": 128,
+            "512": 512,
+        }
+        base = levels["32"].spec
+        for level, workload in levels.items():
+            recipe = replace(base.recipe, batch_size=int(level))
+            assert workload.spec == replace(base, recipe=recipe)
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_rates_go_down_until_training_ends_and_not_before(name: str) -> None:
+    for workload in workloads(read_suite(find_suite(name))):
+        steps = workload.steps_per_epoch * workload.spec.recipe.epochs
+        for update in workload.spec.program.updates:
+            rate = update.optimizer.learning_rate
+            if isinstance(rate, Cosine):
+                assert rate.steps == pytest.approx(steps, rel=0.01), workload.name
 
 
 VARIED = (
