@@ -51,6 +51,14 @@ def test_bert_base_has_its_published_parameters_besides_the_classifier() -> None
     assert found.count() == 109_482_240 + 2 * (768 + 1)
 
 
+def test_bert_base_for_hidden_words_has_its_published_parameters_but_a_bias_over_the_vocabulary() -> None:
+    size = {"width": 768, "layers": 12, "heads": 12, "vocabulary": 30522, "places": 512, "segments": 2}
+    shapes = {"x": (128,), "masked": (128,), "weights": (128,), "segments": (128,)}
+    found = program("fill", "bert", Given(shapes, 33, 33), **size, head="fill")
+    pooler, dense, norm = 768 * 768 + 768, 768 * 768 + 768, 2 * 768
+    assert found.count() == 109_482_240 - pooler + dense + norm == 109_514_298 - 30_522
+
+
 def test_the_base_transformer_has_the_papers_parameters_within_three_in_a_hundred() -> None:
     found = program(
         "translate", "transformer", Given(PAIR, 99, 99), width=512, layers=6, heads=8, vocabulary=37_000
@@ -64,6 +72,7 @@ def test_the_suites_gpu_sizes_are_the_published_ones() -> None:
     sizes = {name: each.spec.program.count() for name, each in found.items()}
     assert sizes["char-lm-gpt"] == 124_439_808
     assert sizes["text-classify-bert"] == 109_482_240 + 2 * 769
+    assert sizes["masked-lm"] == 109_514_298 - 30_522
     assert sizes["translate"] == 63_082_496
 
 

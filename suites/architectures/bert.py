@@ -48,7 +48,9 @@ def bert(
 
     `vocabulary` and `places` are rows of the tables where they are to be more than the data's tokens and
     steps; `segments`, if any, the rows of one for the array `segments`. With width 768, 12 layers, 12 heads,
-    30,522 tokens, 512 places and 2 segments the encoder with its pooler is BERT-base, 109,482,240 parameters.
+    30,522 tokens, 512 places and 2 segments the encoder with its pooler is BERT-base, 109,482,240 parameters,
+    and with the head `fill` 109,483,776: those of the published masked language model, 109,514,298, less its
+    bias of a number a token, which `Unembedding` does not have.
     """
     size = max(tokens, vocabulary or 0)
     net = Network(shape, "int")

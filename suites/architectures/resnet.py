@@ -25,8 +25,10 @@ def resnet(
     """Stages of residual blocks, each but the first at half the resolution and twice the width.
 
     The defaults are ResNet-20 of the paper's section 4.2; `blocks` (3, 4, 6, 3), `width` 64, `bottleneck` and
-    the `imagenet` stem are ResNet-50 of table 1, strided in its 3 x 3 convolutions as everyone has it today.
-    Where the shape changes the shortcut is a 1 x 1 convolution (option B). With `zero_residual` the last
+    the `imagenet` stem are ResNet-50 of table 1, strided in its 3 x 3 convolutions as everyone has it today,
+    25,557,032 parameters for 1,000 classes. Where the shape changes the shortcut is a 1 x 1 convolution
+    (option B), also in ResNet-20, where the paper pads with zeros (option A): of CIFAR-10's it has 272,474
+    parameters in place of 269,722, the paper's 0.27 million. With `zero_residual` the last
     scale of each block begins at zero, so that a block begins as its shortcut (Goyal et al. 2017): without it
     the gradient of a net as deep as ResNet-50 explodes towards the stem, and its first steps are chaotic.
     """

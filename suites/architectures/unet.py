@@ -9,7 +9,9 @@ from harness.spec.model import Model, Network
 def unet(shape: Shape, *, depth: int = 4, width: int = 64, outputs: int = 1) -> Model:
     """`depth` halvings and as many doublings, joined by skip connections; logits, `outputs` a pixel.
 
-    As the paper but for `same` padding, so that the mask has the image's size, and batch normalization.
+    As the paper but for `same` padding, so that the mask has the image's size, and batch normalization, whose
+    scale and shift stand in place of each 3 x 3 convolution's bias. At the paper's depth and width that makes
+    31,037,633 parameters for colour images and one output, 5,888 more than with biases.
     Height and width must be multiples of 2 to the `depth`.
     """
     net = Network(shape)

@@ -11,7 +11,8 @@ def yolo(
 ) -> Model:
     """A 3 x 3 convolution and a halving for each of `widths`, two more convolutions of the last width, and
     5 + classes numbers an anchor for each place of the grid that is left. At 416 pixels with the widths (32,
-    64, 128, 256, 512) the grid is YOLOv2's, 13 x 13.
+    64, 128, 256, 512) the grid is YOLOv2's, 13 x 13. The backbone is not: that is Darknet-19, with eighteen
+    convolutions of up to 1,024 filters, and a passthrough from a grid twice as fine.
     """
     net = Network(shape)
     last = "x"
