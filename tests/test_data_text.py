@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 
 from harness.data import catalogue, toy_language
+from harness.data.archives import zip_member
 from harness.data.catalogue import CATALOGUE, array_shapes
 from harness.data.data_set import DataSet, Raw
 from harness.data.disk import DataError
@@ -305,9 +309,82 @@ def test_pairs_are_read_from_an_archive(tmp_path: Path) -> None:
         archive.writestr("other.txt", "")
     with pytest.raises(DataError, match=r"member 'fra\.txt' cannot be read"):
         translations.load_tatoeba({path.name: path})
-    path.write_bytes(b"no archive")
-    with pytest.raises(DataError, match="cannot be read"):
+
+
+LINES = "".join(f"Go {n}.\tVa {n} !\n" for n in range(40)).encode()
+FLAGS, METHOD, CRC, PACKED, SIZE, BODY = 6, 8, 14, 18, 22, 30 + len("fra.txt")
+"""Where a member's own header has them, and where what is packed begins (APPNOTE.TXT 4.3.7)."""
+
+
+def zipped(body: bytes = LINES, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr(zipfile.ZipInfo("fra.txt"), body, method)
+    return file.getvalue()
+
+
+def claiming(found: bytes, place: int, value: bytes) -> bytes:
+    """The archive with a field of its member's header changed, in the directory at the end too."""
+    changed, directory = bytearray(found), found.index(b"PK\1\2")
+    for begin in (place, directory + place + 2):
+        changed[begin : begin + len(value)] = value
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("archive", "words"),
+    [
+        (b"no archive", "cannot be read"),
+        (zipped()[:-30], "cannot be read"),
+        (zipped()[:60], "cannot be read"),
+        (claiming(zipped(), FLAGS, b"\x01"), "is encrypted"),
+        (claiming(zipped(), METHOD, b"\x63"), "packed by method 99"),
+        (zipped(method=zipfile.ZIP_BZIP2), "packed by method 12"),
+        (zipped(method=zipfile.ZIP_LZMA), "packed by method 14"),
+        (zipped()[:BODY] + b"\xff" * 20 + zipped()[BODY + 20 :], "cannot be read"),
+        (claiming(zipped(), CRC, b"1234"), "Bad CRC-32"),
+        (claiming(zipped(), SIZE, b"\xff\xff\xff\x7f"), "2147483647 bytes, more than the 67108864"),
+        (claiming(zipped(), SIZE, b"\x10\0\0\0"), "cannot be read"),
+        (claiming(zipped(), SIZE, b"\xff\xff\0\0"), "truncated: 580 of 65535"),
+        (claiming(zipped(), PACKED, b"\x10\0\0\0"), "cannot be read"),
+    ],
+    ids=itertools.count(),
+)
+def test_an_archive_that_is_not_what_it_should_be_is_refused_with_its_member(
+    tmp_path: Path, archive: bytes, words: str
+) -> None:
+    path = tmp_path / translations.TATOEBA_FILE
+    path.write_bytes(archive)
+    with pytest.raises(DataError) as caught:
         translations.load_tatoeba({path.name: path})
+    assert str(caught.value).startswith(f"{path}: member 'fra.txt' ")
+    assert words in str(caught.value)
+
+
+def test_a_small_archive_that_unpacks_to_much_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / translations.TATOEBA_FILE
+    bomb = zipped(bytes(1 << 27))
+    for archive in (bomb, claiming(bomb, SIZE, b"\0\1\0\0")):
+        path.write_bytes(archive)
+        tracemalloc.start()
+        with pytest.raises(DataError, match=r"member 'fra\.txt'"):
+            translations.load_tatoeba({path.name: path})
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 1 << 22
+
+
+def test_an_archive_with_any_byte_changed_is_the_same_text_or_refused(tmp_path: Path) -> None:
+    path, whole = tmp_path / "some.zip", zipped()
+    refused = 0
+    for place in range(len(whole)):
+        for change in (0x01, 0x80, 0xFF):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ change]) + whole[place + 1 :])
+            try:
+                assert zip_member(path, "fra.txt", 1 << 20) == LINES
+            except DataError:
+                refused += 1
+    assert refused > len(whole)
 
 
 def test_another_text_than_expected_is_told() -> None:

@@ -1,10 +1,11 @@
-"""Reading .tar.gz archives in memory: nothing is written to the disk, and no archive is believed."""
+"""Reading .tar.gz and .zip archives in memory: nothing is written to the disk, and no archive is believed."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,32 @@ def tar_files(path: Path, limits: Limits) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{path}: damaged or truncated archive ({error})") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def zip_member(path: Path, name: str, most_bytes: int) -> bytes:
+    """The content of one file in a .zip, stored or deflated: the other methods unpack without a bound.
+
+    Raises `DataError`, naming archive and member, for what is damaged, truncated, encrypted or packed by
+    another method, and beyond `most_bytes`, whatever the archive claims.
+    """
+    where = f"{path}: member {name!r}"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo(name)
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError(f"{where} is packed by method {member.compress_type}; pack it by deflate")
+            if member.file_size > most_bytes:
+                raise DataError(
+                    f"{where} unpacks to {member.file_size} bytes, more than the {most_bytes} expected"
+                )
+            with archive.open(member) as handle:
+                # With a number to read no more than that is unpacked, whatever is packed.
+                body = handle.read(member.file_size + 1)
+    except (OSError, KeyError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{where} cannot be read: {error}") from error
+    if len(body) != member.file_size:
+        raise DataError(f"{where} is truncated: {len(body)} of {member.file_size} bytes")
+    return body
 
 
 def _files(archive: tarfile.TarFile, path: Path, limits: Limits) -> Iterator[tuple[str, bytes]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from harness.data.archives import zip_member
 from harness.data.data_set import DataSet, File, Raw
-from harness.data.disk import DataError
 from harness.data.order import generator
 from harness.data.text import as_bytes, decoded, drawn_by_text, fields, of_bytes, translated
 from harness.data.tokens import Kind
@@ -32,15 +31,7 @@ def load_tatoeba(paths: Mapping[str, Path]) -> Raw:
     """
     path = paths[TATOEBA_FILE]
     where = f"{path}: member {TATOEBA_MEMBER!r}"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = archive.getinfo(TATOEBA_MEMBER).file_size
-            if size > _MOST_BYTES:
-                raise DataError(f"{where} unpacks to {size} bytes, more than the {_MOST_BYTES} expected")
-            with archive.open(TATOEBA_MEMBER) as member:
-                text = decoded(member.read(_MOST_BYTES), where)
-    except (OSError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"{where} cannot be read: {error}") from error
+    text = decoded(zip_member(path, TATOEBA_MEMBER, _MOST_BYTES), where)
     found: dict[str, str] = {}
     for english, french in fields(text, 2, where):
         if len(english) <= MOST_CHARACTERS:
