@@ -89,7 +89,9 @@ def test_what_is_unknown_is_no_disturbance() -> None:
         ({"megahertz": 2000.0}, {}, "clock frequency", "cpupower"),
         ({"memory_pressure": 0.06}, {}, "waiting for memory", "top"),
         ({"io_pressure": 0.06}, {}, "waiting for the disk", "iotop"),
-        ({}, {"involuntary_switches": 101}, "preempted", "--threads"),
+        ({"gpu": GpuNoise(9, 1650.0, 1980.0, 60.0, 400.0, ())}, {}, "GPU clock", "lock-gpu-clocks"),
+        ({"gpu": GpuNoise(9, 1900.0, 1980.0, 81.0, 400.0, ())}, {}, "GPU temperature", "Cool"),
+        ({}, {"involuntary_switches": 601}, "preempted", "pools (intra-op, inter-op"),
         ({}, {"major_faults": 6}, "page faults", "memory is short"),
     ],
 )
@@ -100,6 +102,17 @@ def test_each_disturbance_is_named_alone_and_comes_with_advice(
     assert found.name == name
     assert advice in found.advice
     assert spoiled([found]) == (name in SPOILING)
+
+
+def test_pools_whose_threads_take_turns_are_not_preempted() -> None:
+    """As a framework's do that hands each operation to a thread: each interruption follows a wait."""
+    assert disturbances(CALM, {**STEADY, "involuntary_switches": 10_000, "voluntary_switches": 15_000}) == []
+
+
+def test_a_gpus_clock_is_no_matter_of_its_own_where_it_was_held_down_or_is_not_known() -> None:
+    held = GpuNoise(9, 1000.0, 1980.0, 60.0, 400.0, ("power cap",))
+    assert [found.name for found in disturbances(replace(CALM, gpu=held))] == ["GPU power cap"]
+    assert disturbances(replace(CALM, gpu=GpuNoise(9, None, None, None, None, ()))) == []
 
 
 def counters(**changes: Any) -> Counters:
@@ -155,15 +168,27 @@ def test_counters_are_read_from_the_kernels_files(tmp_path: Path) -> None:
 
 def test_a_gpus_readings_are_summed_up() -> None:
     lines = [
-        "1980, 50, 300.00, 0x0000000000000001",
+        "1980, 50, 300.00, 0x0000000000000000",
+        "1980, 50, 300.00, 0x0000000000000000",
         "1410, 71, 500.00, 0x0000000000000024",
         "[N/A], [N/A], [N/A], [N/A]",
     ]
     found = gpu_noise(lines)
-    assert found == GpuNoise(2, 1410.0, 1980.0, 71.0, 400.0, ("power cap", "heat"))
+    assert found == GpuNoise(3, 1410.0, 1980.0, 71.0, pytest.approx(1100 / 3), ("power cap", "heat"))
     assert gpu_noise(["No devices were found"]) is None
     partly = gpu_noise(["[N/A], 50, [N/A], [N/A]"])
     assert partly == GpuNoise(1, None, None, 50.0, None, ())
+
+
+def test_a_gpus_clock_is_not_read_while_it_idles_or_rises() -> None:
+    idle, busy = "0x0000000000000001", "0x0000000000000000"
+    clocks = [(345, idle), (900, busy), (1900, busy), (1980, busy), (345, idle), (700, busy), (210, idle)]
+    found = gpu_noise(f"{clock}, 50, 100.00, {reasons}" for clock, reasons in clocks)
+    assert found is not None
+    assert (found.samples, found.megahertz_min, found.megahertz_max) == (7, 1900.0, 1980.0)
+    untold = gpu_noise(["1980, 50, 100.00, [N/A]"] * 3)
+    assert untold is not None
+    assert untold.megahertz_min is None
 
 
 def test_a_gpu_is_watched_while_a_job_runs_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from harness import machine
@@ -17,6 +18,9 @@ from harness.execute.local import Usage, Worker
 _GPU_FIELDS = ("clocks.sm", "temperature.gpu", "power.draw", "clocks_throttle_reasons.active")
 POWER_CAP = "power cap"
 """The one slowdown that is a busy GPU's ordinary state."""
+
+_GPU_IDLE = 0x01
+"""The bit that stands for a clock which falls since nothing runs."""
 
 _GPU_SLOWDOWNS = {
     0x04: POWER_CAP,
@@ -30,7 +34,9 @@ _GPU_SLOWDOWNS = {
 
 @dataclass(frozen=True)
 class GpuNoise:
-    """A GPU while the job ran, over `samples` readings; None is unknown."""
+    """A GPU while the job ran, over `samples` readings; None is unknown. Of the clock those count in which it
+    computed, and had already in the one before: right after it was idle, its clock still rises.
+    """
 
     samples: int
     megahertz_min: float | None
@@ -143,9 +149,10 @@ def gpu_noise(lines: Iterable[str]) -> GpuNoise | None:
     rows = [row for row in rows if len(row) == len(_GPU_FIELDS) and any(value is not None for value in row)]
     if not rows:
         return None
-    clocks, celsius, watts, reasons = (
+    _, celsius, watts, reasons = (
         [value for value in column if value is not None] for column in zip(*rows, strict=True)
     )
+    clocks = [now[0] for before, now in pairwise(rows) if _computes(before) and _computes(now) and now[0]]
     return GpuNoise(
         samples=len(rows),
         megahertz_min=min(clocks, default=None),
@@ -156,6 +163,11 @@ def gpu_noise(lines: Iterable[str]) -> GpuNoise | None:
             name for bit, name in _GPU_SLOWDOWNS.items() if any(int(value) & bit for value in reasons)
         ),
     )
+
+
+def _computes(row: list[float | None]) -> bool:
+    reasons = row[-1]
+    return reasons is not None and not int(reasons) & _GPU_IDLE
 
 
 def _watch_gpu(number: str) -> subprocess.Popen[str] | None:
