@@ -127,11 +127,31 @@ def test_a_seed_that_never_reaches_it_leaves_no_mean() -> None:
     assert (found["target_seeds"], found["target_tried"]) == (1, 2)
 
 
-def test_a_loss_is_reached_from_above_and_without_target_or_validation_nothing_is() -> None:
+def test_a_loss_is_reached_from_above() -> None:
     falling = curves((0, 1, 1.0, 3.0), (0, 2, 2.0, 0.5)).replace("accuracy", "rmse")
     assert reached({"metric": "rmse", "target": 1.0}, falling, 32)["target_seconds"] == pytest.approx(2.0)
-    for workload, table in (({"metric": "accuracy", "target": None}, falling), (WORKLOAD, curves())):
-        assert math.isnan(reached(workload, table, 32)["target_tried"])
+
+
+VALIDATED = curves((0, 1, 1.0, 0.95))
+
+
+@pytest.mark.parametrize(
+    ("target", "table", "reason"),
+    [
+        (0.9, curves(), "nothing is held out"),
+        (0.9, VALIDATED[VALIDATED["split"] == "test"], "nothing is held out"),
+        (0.9, VALIDATED.assign(metric=["loss", "accuracy"]), "computed at the end alone"),
+        (None, curves(), None),
+        (0.9, curves()[:0], None),
+        (0.9, VALIDATED, None),
+    ],
+)
+def test_what_no_validation_shows_is_not_known_and_says_why(
+    target: float | None, table: pd.DataFrame, reason: str | None
+) -> None:
+    found = reached({"metric": "accuracy", "target": target}, table, 32)
+    assert found["target_unknown"] == reason
+    assert math.isnan(found["target_tried"]) == (table is not VALIDATED)
 
 
 def test_training_flops_follow_from_what_is_moved() -> None:
@@ -165,7 +185,9 @@ def test_a_report_shows_flops_and_the_way_to_the_target(tmp_path: Path) -> None:
         **learning,
         "validation": [{**point, "accuracy": 0.1}],
     }
-    records = [*(synthetic.verify(name) for name in ("alpha", "beta")), measured, failing]
+    blind = synthetic.measure("gamma", learning={**learning, "validation": []}, step_ms=(1.0,) * 4)
+    proofs = (synthetic.verify(name) for name in ("alpha", "beta", "gamma"))
+    records = [*proofs, measured, failing, blind]
     folder = synthetic.write(
         tmp_path / "run", records, target=0.9, ceilings={"matmul_flops_per_second": 1e10}
     )
@@ -179,11 +201,14 @@ def test_a_report_shows_flops_and_the_way_to_the_target(tmp_path: Path) -> None:
     assert row["flops_share"] == pytest.approx(0.32)
     assert row["tokens_per_second"] == pytest.approx(12.5 * 32 / 1e-3)
     assert (row["target_seconds"], row["target_samples"]) == (pytest.approx(1.5), pytest.approx(44 * 32))
-    shown = build(run.summary_of("mlp"), full("accuracy"))
-    keys = [column.key for column in shown.columns]
-    cells = {line.contender: dict(zip(keys, line.cells, strict=True)) for line in shown.lines}
+    table = build(run.summary_of("mlp"), full("accuracy"))
+    keys = [column.key for column in table.columns]
+    cells = {line.contender: dict(zip(keys, line.cells, strict=True)) for line in table.lines}
     assert (cells["alpha"]["flops"].text, cells["alpha"]["flops"].note) == ("3.20", "32 % of the machine's")
     assert cells["alpha"]["tokens"].text == "400,000"
     assert cells["alpha"]["target_time"].text == "1.50"
     assert cells["beta"]["target_time"].text == "not reached"
+    for column in ("target_time", "target_samples"):
+        shown = cells["gamma"][column]
+        assert (shown.text, shown.note) == ("not known", "nothing is held out")
     assert "To target" in write([run], tmp_path / "out").read_text()

@@ -100,6 +100,8 @@ def _of_ceiling(row: Row) -> str:
 
 
 def _to_target(row: Row, name: str) -> Cell:
+    if row["target_unknown"]:
+        return Cell("not known", row["target_unknown"])
     if row["target_seeds"] < row["target_tried"]:
         return Cell(
             "not reached",
@@ -196,7 +198,7 @@ TARGET_TIME = Column(
     "s",
     lambda row: _to_target(row, "target_seconds"),
     "time in training alone until the end of the first epoch whose validation is as good as the target: "
-    "geometric mean over seeds",
+    "geometric mean over seeds; not known where no validation has the metric",
 )
 TARGET_SAMPLES = Column(
     "target_samples", "To target", "samples", lambda row: _to_target(row, "target_samples"), "the same"
