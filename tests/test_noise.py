@@ -170,11 +170,11 @@ def test_a_gpus_readings_are_summed_up() -> None:
     lines = [
         "1980, 50, 300.00, 0x0000000000000000",
         "1980, 50, 300.00, 0x0000000000000000",
-        "1410, 71, 500.00, 0x0000000000000024",
+        "1410, 71, 600.00, 0x0000000000000024",
         "[N/A], [N/A], [N/A], [N/A]",
     ]
     found = gpu_noise(lines)
-    assert found == GpuNoise(3, 1410.0, 1980.0, 71.0, pytest.approx(1100 / 3), ("power cap", "heat"))
+    assert found == GpuNoise(3, 1410.0, 1980.0, 71.0, 400.0, ("power cap", "heat"))
     assert gpu_noise(["No devices were found"]) is None
     partly = gpu_noise(["[N/A], 50, [N/A], [N/A]"])
     assert partly == GpuNoise(1, None, None, 50.0, None, ())

@@ -182,7 +182,7 @@ def test_rates_go_down_until_training_ends_and_not_before(name: str) -> None:
     for workload in workloads(read_suite(find_suite(name))):
         steps = workload.steps_per_epoch * workload.spec.recipe.epochs
         for update in workload.spec.program.updates:
-            rate = update.optimizer.learning_rate
+            rate = vars(update.optimizer)["learning_rate"]
             if isinstance(rate, Cosine):
                 assert rate.steps == pytest.approx(steps, rel=0.01), workload.name
 
