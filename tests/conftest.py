@@ -24,6 +24,7 @@ contenders = ["plain"]
 [protocol]
 blocks = 2
 control = "none"
+memory_passes = 1
 repeats = 0
 ceilings = false
 latency_seconds = 0.001

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections import Counter
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ def test_the_readme_shows_every_field_of_the_protocol_at_its_default() -> None:
         ("blocks = 2", "blocks = 0", "blocks", "protocol.blocks: must be positive, got 0"),
         ("blocks = 2", "blocks = 2\nseeds = 3", "seeds", "cannot be more than blocks (2)"),
         ("blocks = 2", 'blocks = "two"', "blocks", "protocol.blocks: must be an integer, got 'two'"),
+        ("memory_passes = 1", "memory_passes = 0", "memory_passes", "protocol.memory_passes: must be positive, got 0"),
         ('contenders = ["plain"]', "contenders = []", "contenders", "needs at least one contender"),
         ('title = "Tiny"', 'titel = "Tiny"', "titel", "unknown field 'titel'. Did you mean 'title'?"),
         ('name = "tiny"', 'name = "Tiny Net"', "Tiny Net", "small letters"),
@@ -287,23 +289,31 @@ def test_lines_are_found_in_tables_and_arrays_of_tables() -> None:
     names=st.integers(1, 6).map(lambda n: [f"c{i}" for i in range(n)]),
     blocks=st.integers(1, 5),
     seeds=st.integers(1, 5),
+    passes=st.integers(1, 4),
     seed=st.integers(0, 1000),
 )
-def test_every_contender_has_one_turn_in_every_block(
-    names: list[str], blocks: int, seeds: int, seed: int
+def test_every_contender_has_one_turn_in_every_block_and_round_of_memory_passes(
+    names: list[str], blocks: int, seeds: int, passes: int, seed: int
 ) -> None:
     seeds = min(seeds, blocks)
-    jobs = plan_jobs(["w", "v"], names, blocks=blocks, seeds=seeds, seed=seed)
+    planned = partial(
+        plan_jobs, ["w", "v"], names, blocks=blocks, seeds=seeds, memory_passes=passes, seed=seed
+    )
+    jobs = planned()
     assert len({job.id for job in jobs}) == len(jobs)
     measured = [job for job in jobs if job.kind == "measure"]
-    turns = Counter((job.workload, job.contender, job.block) for job in measured)
-    assert set(turns.values()) == {1}
-    assert len(turns) == 2 * len(names) * blocks
+    passed = [job for job in jobs if job.kind == "memory"]
+    for mine, count in ((measured, blocks), (passed, passes)):
+        turns = Counter((job.workload, job.contender, job.block) for job in mine)
+        assert set(turns.values()) == {1}
+        assert len(turns) == 2 * len(names) * count
+        assert {job.block for job in mine} == set(range(count))
+    assert {(job.seed, job.learn) for job in passed} == {(seed, False)}
     for job in measured:
         assert job.block is not None
         assert job.learn == (job.block < seeds)
         assert job.seed == (seed + job.block if job.learn else seed)
-    assert jobs == plan_jobs(["w", "v"], names, blocks=blocks, seeds=seeds, seed=seed)
+    assert jobs == planned()
 
 
 @given(
@@ -316,39 +326,46 @@ def test_the_twin_has_a_turn_among_the_others_and_is_otherwise_its_original(
 ) -> None:
     control = names[chosen % len(names)]
     twin = control + TWIN
-    jobs = plan_jobs(["w", "v"], names, blocks=blocks, seeds=blocks, seed=7, control=control)
-    without = plan_jobs(["w", "v"], names, blocks=blocks, seeds=blocks, seed=7)
+    planned = partial(plan_jobs, ["w", "v"], names, blocks=blocks, seeds=blocks, memory_passes=2, seed=7)
+    jobs, without = planned(control=control), planned()
     assert {job.id for job in jobs} - {job.id for job in without} == {
-        f"{workload}/{twin}/measure/{block}" for workload in ("w", "v") for block in range(blocks)
+        f"{workload}/{twin}/{kind}/{number}"
+        for workload in ("w", "v")
+        for kind, count in (("measure", blocks), ("memory", 2))
+        for number in range(count)
     }
     for one in (job for job in jobs if job.contender == twin):
         (first,) = (
             job
             for job in jobs
             if (job.kind, job.workload, job.block, job.contender)
-            == ("measure", one.workload, one.block, control)
+            == (one.kind, one.workload, one.block, control)
         )
         assert one.entered == first.contender == first.entered
         assert one.seed == first.seed, "the same weights and batches"
         assert not one.learn
-        turns = [job.turn or 0 for job in jobs if (job.workload, job.block) == (one.workload, one.block)]
+        place = (one.kind, one.workload, one.block)
+        turns = [job.turn or 0 for job in jobs if (job.kind, job.workload, job.block) == place]
         assert sorted(turns) == list(range(len(names) + 1)), "no two have the same turn"
 
 
-def test_a_twin_goes_before_its_original_as_often_as_after_it() -> None:
-    jobs = plan_jobs(["w"], ["a", "b", "c"], blocks=400, seeds=1, seed=0, control="a")
-    turn = {(job.contender, job.block): job.turn or 0 for job in jobs if job.kind == "measure"}
+@pytest.mark.parametrize("kind", ["measure", "memory"])
+def test_a_twin_goes_before_its_original_as_often_as_after_it(kind: str) -> None:
+    names = ["a", "b", "c"]
+    jobs = plan_jobs(["w"], names, blocks=400, seeds=1, memory_passes=400, seed=0, control="a")
+    turn = {(job.contender, job.block): job.turn or 0 for job in jobs if job.kind == kind}
     before = sum(turn["a~twin", block] < turn["a", block] for block in range(400))
     assert 160 < before < 240
 
 
 def test_the_order_of_turns_differs_from_block_to_block() -> None:
     names = [f"c{i}" for i in range(6)]
-    jobs = plan_jobs(["w"], names, blocks=20, seeds=1, seed=0)
-    orders = {
-        tuple(job.contender for job in jobs if job.kind == "measure" and job.block == block)
-        for block in range(20)
-    }
-    assert len(orders) > 15
-    first = Counter(order[0] for order in orders)
-    assert len(first) > 3, "whoever goes first is drawn"
+    jobs = plan_jobs(["w"], names, blocks=20, seeds=1, memory_passes=20, seed=0)
+    for kind in ("measure", "memory"):
+        orders = {
+            tuple(job.contender for job in jobs if job.kind == kind and job.block == block)
+            for block in range(20)
+        }
+        assert len(orders) > 15
+        first = Counter(order[0] for order in orders)
+        assert len(first) > 3, "whoever goes first is drawn"

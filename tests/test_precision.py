@@ -165,16 +165,17 @@ def test_a_run_plans_its_blocks_from_a_pilot(finished: tuple[Path, str]) -> None
     assert made["blocks"] == said["blocks"] >= 2
     assert made["half_width"] <= 0.99
     records = lines(out)
-    assert [record["kind"] for record in records[2:8]] == ["pilot"] * 6
+    assert [record["kind"] for record in records[:3]] == ["verify", "memory", "memory"]
+    assert [record["kind"] for record in records[3:9]] == ["pilot"] * 6
     (found,) = made["spreads"]
     assert {found["contender"], found["fastest"]} == {"plain", "plain~twin"}
-    assert [found] == [asdict(one) for one in spreads(step_seconds(records[2:8], observation))]
+    assert [found] == [asdict(one) for one in spreads(step_seconds(records[3:9], observation))]
     assert found["pairs"] in (2, 3), "of blocks in which both became steady"
     assert made["cost"]["spent_seconds"] > 0
-    assert all(record["measures"]["learning"] is None for record in records[2:8])
-    assert {record["kind"] for record in records[8:]} == {"measure"}
+    assert all(record["measures"]["learning"] is None for record in records[3:9])
+    assert {record["kind"] for record in records[9:]} == {"measure"}
     assert {record["job"] for record in records} == {job["job"] for job in said["jobs"]}
-    assert len(records) == 2 + 6 + 2 * made["blocks"]
+    assert len(records) == 3 + 6 + 2 * made["blocks"]
     run = harness.load(str(out))
     assert set(run.processes["block"]) == set(range(made["blocks"])), "the pilot is not counted"
     assert len(run.processes) == 2 * made["blocks"]
@@ -192,7 +193,7 @@ def test_a_plan_observes_of_a_process_what_the_analysis_does(tmp_path: Path) -> 
     assert found["mlp"]["alpha"] == dict(zip(steady["block"], steady["step_seconds"], strict=True))
 
 
-@pytest.mark.parametrize("kept", [1, 5, 8, 9])
+@pytest.mark.parametrize("kept", [1, 6, 9, 10])
 def test_a_run_with_a_pilot_resumes_in_every_state(
     onespec: Onespec, finished: tuple[Path, str], tmp_path: Path, kept: int
 ) -> None:
@@ -204,7 +205,7 @@ def test_a_run_with_a_pilot_resumes_in_every_state(
     (out / "records.jsonl").write_text(text)
     for result in (out / "work" / "jobs").glob("*.result.json"):
         result.unlink()
-    if kept <= 8:
+    if kept <= 9:
         jobs = [job for job in planned["jobs"] if job["kind"] != "measure"]
         plan_before = {name: planned["plan"][name] for name in ("precision", "budget_seconds")}
         changed = {**planned, "blocks": None, "plan": plan_before, "jobs": jobs}
@@ -214,7 +215,7 @@ def test_a_run_with_a_pilot_resumes_in_every_state(
     assert after[:kept] == whole[:kept]
     assert len({record["job"] for record in after}) == len(after)
     assert {record["job"] for record in after} == {job["job"] for job in meta(out)["jobs"]}
-    if kept >= 8:
+    if kept >= 9:
         assert meta(out)["plan"] == planned["plan"], "the same pilot makes the same plan"
 
 
@@ -225,11 +226,11 @@ def test_a_result_without_a_record_is_counted_into_the_plan(
     assert onespec("run", suite, "--out", out, "--control", "first", "--budget", "1s") == 0
     planned = meta(out)
     assert planned["plan"]["decided_by"] == "least"
-    text = "".join(json.dumps(record) + "\n" for record in lines(out)[:7])
+    text = "".join(json.dumps(record) + "\n" for record in lines(out)[:8])
     (out / "records.jsonl").write_text(text)
     (out / "run.json").write_text(json.dumps({**planned, "blocks": None}))
     assert onespec("run", "--resume", out) == 0
-    assert lines(out)[7]["wall_seconds"] is None
+    assert lines(out)[8]["wall_seconds"] is None
     assert meta(out)["plan"]["spreads"] == planned["plan"]["spreads"]
 
 

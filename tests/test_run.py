@@ -39,7 +39,7 @@ def test_a_run_proves_measures_records_and_reports(onespec: Onespec, suite: Path
     assert set(found) == {job["job"] for job in meta["jobs"]}
     assert set(found) == {
         "tiny/plain/verify",
-        "tiny/plain/memory",
+        "tiny/plain/memory/0",
         "tiny/plain/measure/0",
         "tiny/plain/measure/1",
     }
@@ -71,7 +71,7 @@ def test_a_measurement_holds_raw_samples_curve_and_final_metric(
     assert learning["validation"][0]["epoch"] == 1
     assert set(learning["test"]) == {"loss", "accuracy"}
     assert second["learning"] is None, "one seed is asked for: the second block only times"
-    memory = found["tiny/plain/memory"]["measures"]
+    memory = found["tiny/plain/memory/0"]["measures"]
     assert memory["start_bytes"] < memory["import_bytes"] <= memory["peak_bytes"]
 
 
@@ -86,14 +86,16 @@ def test_the_control_enters_twice_as_the_same_thing(
     assert meta["contenders"] == ["plain"]
     found = records(out)
     assert set(found) == {job["job"] for job in meta["jobs"]}
-    assert {job for job in found if "~" in job} == {f"tiny/plain~twin/measure/{block}" for block in (0, 1)}
-    for block in (0, 1):
-        first, second = (found[f"tiny/plain{end}/measure/{block}"] for end in ("", "~twin"))
+    rounds = [("memory", 0), ("measure", 0), ("measure", 1)]
+    twins = {f"tiny/plain~twin/{kind}/{block}" for kind, block in rounds}
+    assert {job for job in found if "~" in job} == twins
+    for kind, block in rounds:
+        first, second = (found[f"tiny/plain{end}/{kind}/{block}"] for end in ("", "~twin"))
         assert second["status"] == "ok"
         assert {first["turn"], second["turn"]} == {0, 1}
-        assert second["measures"]["learning"] is None
+        assert second["measures"].get("learning") is None
         jobs = [
-            json.loads((out / "work" / "jobs" / f"tiny__plain{end}__measure__{block}.json").read_text())
+            json.loads((out / "work" / "jobs" / f"tiny__plain{end}__{kind}__{block}.json").read_text())
             for end in ("", "~twin")
         ]
         for job in jobs:

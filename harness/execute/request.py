@@ -54,6 +54,7 @@ class Request:
             [str(contender) for contender in self.contenders],
             blocks=self.protocol.blocks if self.planned else 0,
             seeds=self.protocol.seeds,
+            memory_passes=self.protocol.memory_passes,
             seed=self.seed,
             control=self.control,
             pilot=PILOT_BLOCKS if self.goal is not None else 0,

@@ -30,7 +30,8 @@ Watcher = Callable[[PlannedJob, Record | None], None]
 """Told of each job twice: as it starts (no record yet) and with its record."""
 
 SIDE_BY_SIDE: dict[Kind, int] = {"verify": 2, "memory": 2, "pilot": 1, "measure": 1}
-"""Jobs at a time. A clock has the machine to itself; a proof or a memory pass leaves most of a core idle."""
+"""Jobs at a time. A clock has the machine to itself; a proof or a memory pass leaves most of a core idle, and
+which pass runs beside which is drawn anew in each round."""
 
 REPEATED_SHARE = 0.25
 """Of a run's timed jobs so many are run again at most: repeating does not help where all are disturbed."""
@@ -161,12 +162,10 @@ class Run:
         folder.mkdir(exist_ok=True)
         stem = _stem(job)
         # Neither proofs nor a pilot nor a twin warm the compile cache that the first measurement finds cold.
-        cache = (
-            self.store.work
-            / "cache"
-            / job.contender.replace(":", "-")
-            / (job.kind if SIDE_BY_SIDE[job.kind] == 1 else "proof")
-        )
+        # A memory pass finds it as the proof left it, a further entry's as its original's did.
+        timed = SIDE_BY_SIDE[job.kind] == 1
+        whose, what = (job.contender, job.kind) if timed else (job.entered, "proof")
+        cache = self.store.work / "cache" / whose.replace(":", "-") / what
         cache.mkdir(parents=True, exist_ok=True)
         own = contender.mode.variables
         return Process(

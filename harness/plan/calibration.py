@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.plan.jobs import MARK, Kind, PlannedJob, turns
+from harness.plan.jobs import MARK, Kind, PlannedJob, memory_jobs, turns
 from harness.worker.job import Planted
 
 COPIES = 4
@@ -74,8 +74,7 @@ def calibration_jobs(
     contender = made.copies[0]
     jobs = [PlannedJob("verify", workload, contender, seed)]
     held = {contender: None, made.loaded: Planted(memory_bytes=made.memory_bytes)}
-    for number in range(MEMORY_PASSES):
-        jobs += _block("memory", workload, held, number, turns([*held], seed, number, 2), seed)
+    jobs += memory_jobs([workload], held, MEMORY_PASSES, seed)
     kinds: Sequence[tuple[Kind, int, int]] = (("pilot", int(pilot), 1), ("measure", blocks, 0))
     for kind, count, stream in kinds:
         for number in range(count):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,9 +25,9 @@ def original(contender: str) -> str:
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """One process to run. `block` and `turn` are those of a measurement: the round, and the place in it.
-    `attempt` counts how often it was run before because something disturbed it. `planted` is a disturbance of
-    known size.
+    """One process to run. `block` and `turn` are those of a measurement or a memory pass: the round, and the
+    place in it. `attempt` counts how often it was run before because something disturbed it. `planted` is a
+    disturbance of known size.
     """
 
     kind: Kind
@@ -58,26 +58,24 @@ def plan_jobs(
     *,
     blocks: int,
     seeds: int,
+    memory_passes: int,
     seed: int,
     control: str | None = None,
     pilot: int = 0,
 ) -> list[PlannedJob]:
-    """All the jobs of a run in their order: proofs, then memory, then blocks of measurements.
+    """All the jobs of a run in their order: proofs, then memory passes, then blocks of measurements.
 
     In each block every contender has one turn in each workload, in an order drawn anew from `seed`. Block b
     starts from the weights and batches of seed `seed + b` and trains by the recipe, as long as b < `seeds`;
-    later blocks only time, with the first seed. The twin of the contender `control` has its turns among them;
-    it is proven by its original and only times. Before the blocks come `pilot` others, whose jobs are of a
-    kind of their own and only time.
+    later blocks only time, with the first seed. The twin of the contender `control` has its turns among them,
+    and among the memory passes; it is proven by its original, and never trains by the recipe. Before the
+    blocks come `pilot` others, whose jobs are of a kind of their own and only time.
     """
-    single: tuple[Kind, ...] = ("verify", "memory")
-    jobs = [
-        PlannedJob(kind, workload, contender, seed)
-        for kind in single
-        for workload in workloads
-        for contender in contenders
-    ]
     entered = contenders if control is None else [*contenders, control + TWIN]
+    jobs = [
+        PlannedJob("verify", workload, contender, seed) for workload in workloads for contender in contenders
+    ]
+    jobs += memory_jobs(workloads, dict.fromkeys(entered), memory_passes, seed)
     for block in range(pilot):
         for number, workload in enumerate(workloads):
             for turn, name in enumerate(turns(entered, seed, block, number, 1)):
@@ -89,6 +87,20 @@ def plan_jobs(
                 learn = block < seeds and not name.endswith(TWIN)
                 jobs.append(PlannedJob("measure", workload, name, replicate, block, turn, learn))
     return jobs
+
+
+def memory_jobs(
+    workloads: Sequence[str], entered: Mapping[str, Planted | None], passes: int, seed: int
+) -> list[PlannedJob]:
+    """So many rounds of memory passes. In each every entry, with what it has planted, has one turn in each
+    workload, in an order drawn anew from `seed`.
+    """
+    return [
+        PlannedJob("memory", workload, name, seed, block, turn, planted=entered[name])
+        for block in range(passes)
+        for number, workload in enumerate(workloads)
+        for turn, name in enumerate(turns([*entered], seed, block, number, 2))
+    ]
 
 
 def turns(entered: Sequence[str], *seed: int) -> list[str]:

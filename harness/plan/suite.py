@@ -70,11 +70,12 @@ class WorkloadTable:
 @dataclass(frozen=True)
 class ProtocolTable:
     """`[protocol]`: blocks of fresh processes; how many of them also train by the recipe, each from a seed of
-    its own; how long a process looks; and which differences are too small to matter, as a share of step time
-    or memory, and of the metric's mean. `control` is the contender that enters twice, "first" the first one
-    of the run, or "none". A job that was disturbed is run again `repeats` times at most (`harness.hazards`).
-    `subnormals`, `affinity` and `gc` are the same for all (`harness.worker.settings`), as are `variables` of
-    the environment, except where a mode has one of its own.
+    its own; how long a process looks; how many more processes tell each contender's memory; and which
+    differences are too small to matter, as a share of step time or memory, and of the metric's mean.
+    `control` is the contender that enters twice, "first" the first one of the run, or "none". A job that was
+    disturbed is run again `repeats` times at most (`harness.hazards`). `subnormals`, `affinity` and `gc` are
+    the same for all (`harness.worker.settings`), as are `variables` of the environment, except where a mode
+    has one of its own.
     """
 
     blocks: int = 3
@@ -82,6 +83,7 @@ class ProtocolTable:
     warmup_seconds: float = 0.3
     block_seconds: float = 0.05
     train_blocks: int = 20
+    memory_passes: int = 3
     evaluate_passes: int = 5
     curve_points: int = 10
     latency_batches: tuple[int, ...] = (1, 32)
@@ -103,6 +105,7 @@ class ProtocolTable:
             seeds=self.seeds,
             block_seconds=self.block_seconds,
             train_blocks=self.train_blocks,
+            memory_passes=self.memory_passes,
             evaluate_passes=self.evaluate_passes,
             curve_points=self.curve_points,
             latency_seconds=self.latency_seconds,
