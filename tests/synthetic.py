@@ -83,14 +83,20 @@ def memory(
     after_import: int = 200,
     peak: float = 300,
     block: int | None = None,
+    between: tuple[float, float, float] | None = None,
 ) -> Record:
-    """A memory pass; MiB above an interpreter that starts with 10."""
+    """A memory pass; MiB above an interpreter that starts with 10. `between` are those when all is built,
+    after the first step and at rest.
+    """
     measures = {
         "start_bytes": 10 * MIB,
         "import_bytes": (10 + after_import) * MIB,
         "peak_bytes": (10 + peak) * MIB,
         "device_peak_bytes": None,
     }
+    if between is not None:
+        phases = zip(("build", "first_step", "rest"), between, strict=True)
+        measures |= {f"{phase}_bytes": (10 + held) * MIB for phase, held in phases}
     return _record("memory", contender, workload, block, "ok", None) | {"measures": measures}
 
 

@@ -205,8 +205,35 @@ def test_a_failed_control_of_either_run_withholds_the_verdicts(
     assert cli.main(["compare", *map(str, folders), "--fail-on", "slower>5%"]) == 3
     said = " ".join(capsys.readouterr().out.split())
     assert f"slower>5%: not known: mlp alpha (the control of {side} failed)" in said
-    assert compared(folders[0], folders[1]).failed_controls == (side,)
+    assert compared(folders[0], folders[1]).failed_controls == {"step_seconds": (side,)}
     assert verdicts(compared(folders[0], folders[1])) == {"alpha": "withheld"}
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_control_that_fails_in_memory_withholds_verdicts_on_memory_alone(
+    tmp_path: Path, side: str, capsys: Capture
+) -> None:
+    folders = []
+    for name in ("before", "after"):
+        more = 10 if name == side else 0
+        peaks = {"alpha": (300, 301, 300.5), "alpha~twin": (300.6 + more, 300.2 + more, 301 + more)}
+        twins = [
+            memory(entry, peak=peak, block=block)
+            for entry, each in peaks.items()
+            for block, peak in enumerate(each)
+        ]
+        timed = [record for record in contender("alpha", 1) if record["kind"] != "memory"]
+        control = {"contender": "alpha", "twin": "alpha~twin"}
+        folders.append(written(tmp_path, name, timed + twins, contenders=["alpha"], control=control))
+    words = ["compare", *map(str, folders), "--fail-on"]
+    assert cli.main([*words, "memory>5%"]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"memory>5%: not known: mlp alpha (the control of {side} failed)" in said
+    assert cli.main([*words, "slower>5%"]) == 0
+    found = compared(folders[0], folders[1])
+    assert found.failed_controls == {"peak_mib": (side,)}
+    assert verdicts(found, "peak_mib") == {"alpha": "withheld"}
+    assert verdicts(found) == {"alpha": "equivalent"}
 
 
 @pytest.mark.parametrize(("factor", "code"), [(1.2, 1), (1.03, 0), (1.0, 0), (0.8, 0)])

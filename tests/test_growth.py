@@ -65,6 +65,24 @@ def test_exponents_stand_below_the_sizes(run: Run) -> None:
     assert rows["64"][1].text == "not ranked"
 
 
+def test_each_memory_pass_is_an_observation_of_the_exponent(tmp_path: Path) -> None:
+    records = []
+    for level, name in LEVELS.items():
+        records += [verify("alpha", name), measure("alpha", name, step_ms=(1.0,) * 5)]
+        for block, share in enumerate((0.8, 1.0, 1.25)):
+            peak = 200 + 2 * (float(level) / 32) ** 2 * share
+            records.append(memory("alpha", name, after_import=200, peak=peak, block=block))
+    run = load(synthetic.write(tmp_path / "run", records, workloads=tuple(LEVELS.values()), sweeps=[SWEEP]))
+    (sweep,) = sweeps(run)
+    assert sweep.growth is not None
+    (row,) = sweep.growth.to_dict("records")
+    size = np.repeat([32.0, 64, 128, 256], 3)
+    expected = exponent(size, 2 * (size / 32) ** 2 * np.tile([0.8, 1.0, 1.25], 4))
+    assert [row[f"memory{end}"] for end in ("", "_low", "_high")] == pytest.approx(expected)
+    assert row["memory_low"] < 1.95, "their spread is not averaged away"
+    assert row["memory_high"] > 2.05
+
+
 def test_the_figure_and_both_pages_tell_the_growth(run: Run, tmp_path: Path) -> None:
     (sweep,) = sweeps(run)
     drawing = draw(sweep, looks(["alpha", "beta"]))

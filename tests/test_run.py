@@ -103,6 +103,29 @@ def test_the_control_enters_twice_as_the_same_thing(
         assert jobs[0] == jobs[1], "the worker is asked for the same"
 
 
+def test_memory_is_measured_in_rounds_by_the_contender_and_its_twin(
+    onespec: Onespec, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.execute.run.tidy", lambda store: None)
+    suite.write_text(suite.read_text().replace("memory_passes = 1", "memory_passes = 3"))
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out, "--blocks", "1", "--control", "first") == 0
+    found = records(out)
+    passes = {job: record for job, record in found.items() if record["kind"] == "memory"}
+    assert set(passes) == {f"tiny/plain{end}/memory/{number}" for end in ("", "~twin") for number in range(3)}
+    assert {(record["block"], record["turn"]) for record in passes.values()} == {
+        (number, turn) for number in range(3) for turn in (0, 1)
+    }
+    run = harness.load(str(out))
+    (row,) = run.summary.to_dict("records")
+    assert row["rest_mib"] <= row["peak_mib"]
+    assert row["peak_mib_low"] <= row["peak_mib"] <= row["peak_mib_high"]
+    assert run.control is not None
+    assert run.control.of("peak_mib")["pairs"].tolist() == [3]
+    caches = {str(path.relative_to(out / "work" / "cache")) for path in (out / "work" / "cache").glob("*/*")}
+    assert caches == {"plain/proof", "plain/measure", "plain~twin/measure"}, "a twin's passes begin as warm"
+
+
 def test_an_unproven_contender_has_no_measured_twin(onespec: Onespec, suite: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert onespec("run", suite, "--out", out, "-b", "rogue", "-b", "plain", "--control", "rogue") == 1

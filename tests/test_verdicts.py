@@ -431,7 +431,7 @@ def twins(factor: float, **options: Any) -> list[synthetic.Record]:
 def test_twins_alike_leave_the_verdicts_and_are_ranked_once(tmp_path: Path) -> None:
     run = loaded(tmp_path, twins(1.0), contenders=["alpha", "beta"], control=CONTROL)
     assert run.control is not None
-    assert run.control.differs == ()
+    assert run.control.withheld == ()
     assert run.control.table["ratio_low"][0] < 1 < run.control.table["ratio_high"][0]
     assert sorted(rows(run)) == ["alpha", "beta"]
     assert rows(run)["beta"]["verdict"] == "slower"
@@ -440,7 +440,7 @@ def test_twins_alike_leave_the_verdicts_and_are_ranked_once(tmp_path: Path) -> N
 def test_twins_that_differ_withhold_the_verdicts(tmp_path: Path) -> None:
     run = loaded(tmp_path, twins(1.1), control=CONTROL)
     assert run.control is not None
-    assert run.control.differs == ("mlp",)
+    assert run.control.differs == {"step_seconds": ("mlp",), "peak_mib": ()}
     assert rows(run)["beta"]["verdict"] == "withheld"
     assert rows(run)["beta"]["ratio"] == pytest.approx(2.0, rel=0.05)
     assert all(pd.isna(row["tiers"]) for row in rows(run).values())
@@ -453,7 +453,7 @@ def test_a_difference_of_twins_in_one_workload_withholds_those_of_all(tmp_path: 
     records = twins(1.0) + twins(1.1, workload="lenet")
     run = loaded(tmp_path, records, control=CONTROL, workloads=("mlp", "lenet"))
     assert run.control is not None
-    assert run.control.differs == ("lenet",)
+    assert run.control.differs == {"step_seconds": ("lenet",), "peak_mib": ()}
     assert set(run.summary["verdict"].dropna()) == {"withheld"}
 
 

@@ -25,7 +25,9 @@ def achieved(summary: pd.DataFrame, control: Control | None) -> Achieved | None:
     """The widest interval of a run; None where no ratio has one."""
     ratios = summary[["workload", "contender", "ratio_low", "ratio_high"]]
     if control is not None:
-        ratios = pd.concat([ratios, control.table.assign(contender=control.twin)[list(ratios.columns)]])
+        ratios = pd.concat(
+            [ratios, control.of("step_seconds").assign(contender=control.twin)[list(ratios.columns)]]
+        )
     found = [
         Achieved(row["workload"], row["contender"], _half_width(row["ratio_low"], row["ratio_high"]))
         for row in ratios.dropna().to_dict("records")

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analyse.contrasts import LEVEL, POWER, Numbers, compare, detectable_size, holm, interval
-from harness.analyse.summary import MIB
+from harness.analyse.memory import MIB
 from harness.plan.calibration import Design, Pair
 
 RUN_BLOCKS = (3, 5, 10)

@@ -9,7 +9,7 @@ the same run are compared block by block. All comparisons of two runs are one fa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,15 @@ import pandas as pd
 
 from harness.analyse.comparisons import WITHHELD, WORSE, Margins, of_ratios, sides, too_few, wide
 from harness.analyse.contrasts import ABOVE, BELOW, LEVEL, compare, compare_samples, judge
+from harness.analyse.control import MEASURES as CONTROLLED
+from harness.analyse.memory import memory_passes
 from harness.analyse.run import Run
-from harness.analyse.summary import final_scores, memory_passes
+from harness.analyse.summary import final_scores
 from harness.errors import UsageError, unknown
 
 Pair = tuple[str, str]
 
-MEASURES = {"step_seconds": "block", "peak_mib": "pass", "metric": "seed"}
+MEASURES = {**CONTROLLED, "metric": "seed"}
 """What is compared, and what pairs its observations within a run."""
 RULES = {"slower": "step_seconds", "memory": "peak_mib", "worse": "metric"}
 """The word of a rule, and the measure that may not change for the worse."""
@@ -79,8 +81,8 @@ class Between:
     `detectable` are in the same terms, as a share or as an amount. `first_value` and `second_value` are means
     (of logarithms, of step times and memory). `verdict` is about the second (of a metric, equivalence comes
     before a difference, however sure), and `why` says what it lacks.
-    The other columns are those of `harness.analyse.contrasts`. `failed_controls` names the runs whose twins
-    differ, for which verdicts on step time are withheld.
+    The other columns are those of `harness.analyse.contrasts`. `failed_controls` names, by measure, the
+    runs whose twins differ: verdicts on it are withheld.
     """
 
     first: Run
@@ -90,7 +92,7 @@ class Between:
     changes: tuple[Change, ...]
     refused: tuple[Refusal, ...]
     alone: tuple[Alone, ...]
-    failed_controls: tuple[str, ...]
+    failed_controls: Mapping[str, tuple[str, ...]]
 
     @property
     def one_run(self) -> bool:
@@ -110,7 +112,7 @@ def between(first: Run, second: Run, match: Sequence[Pair] = (), *, other_hardwa
         min(first.margins.equivalence, second.margins.equivalence),
         min(first.margins.metric, second.margins.metric),
     )
-    failed = [run.name for run in (first, second) if run.control is not None and run.control.differs]
+    failed = _failed_controls(first, second)
     refused: list[Refusal] = []
     rows: list[dict[str, Any]] = []
     hardware = _changes("hardware", _hardware(first), _hardware(second))
@@ -130,11 +132,11 @@ def between(first: Run, second: Run, match: Sequence[Pair] = (), *, other_hardwa
         first,
         second,
         margins,
-        _judged(rows, margins, tuple(dict.fromkeys(failed))),
+        _judged(rows, margins, failed),
         (*hardware, *_of_runs(first, second), *_of_contenders(first, second, labels)),
         tuple(refused),
         _alone(first, second, match),
-        tuple(dict.fromkeys(failed)),
+        failed,
     )
 
 
@@ -163,6 +165,14 @@ def _check(first: Run, second: Run, match: Sequence[Pair]) -> None:
     same = [one for one, other in match if one == other]
     if same:
         raise UsageError(f"{same[0]} of {first.name} cannot be compared with itself")
+
+
+def _failed_controls(*runs: Run) -> dict[str, tuple[str, ...]]:
+    names = {
+        measure: [run.name for run in runs if run.control is not None and measure in run.control.withheld]
+        for measure in CONTROLLED
+    }
+    return {measure: tuple(dict.fromkeys(failing)) for measure, failing in names.items() if failing}
 
 
 def _hardware(run: Run) -> dict[str, Any]:
@@ -335,7 +345,9 @@ def _why(runs: tuple[Run, Run], measure: str, paired: bool, counts: list[int]) -
     return f"{' and '.join(lacking)}, and a spread needs 2" if lacking else None
 
 
-def _judged(rows: list[dict[str, Any]], margins: Margins, failed_controls: tuple[str, ...]) -> pd.DataFrame:
+def _judged(
+    rows: list[dict[str, Any]], margins: Margins, failed_controls: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=list(_COLUMNS))
     table = pd.DataFrame(rows).astype({"why": object})
@@ -347,10 +359,10 @@ def _judged(rows: list[dict[str, Any]], margins: Margins, failed_controls: tuple
         dict(zip((BELOW, ABOVE), sides(measure, metric), strict=True)).get(found, found)
         for measure, metric, found in zip(table["measure"], table["metric"], table["verdict"], strict=True)
     ]
-    if failed_controls:
-        times = table["measure"] == "step_seconds"
-        table.loc[times, "verdict"] = WITHHELD
-        table.loc[times, "why"] = f"the control of {' and of '.join(failed_controls)} failed"
+    for measure, names in failed_controls.items():
+        theirs = table["measure"] == measure
+        table.loc[theirs, "verdict"] = WITHHELD
+        table.loc[theirs, "why"] = f"the control of {' and of '.join(names)} failed"
     return table[list(_COLUMNS)]
 
 

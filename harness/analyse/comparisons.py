@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from harness.analyse.contrasts import ABOVE, BELOW, EQUIVALENT, INCONCLUSIVE, against, among
-from harness.analyse.control import Control
 from harness.plan.suite import ProtocolTable
 from harness.spec.metrics import METRICS
+
+if TYPE_CHECKING:
+    from harness.analyse.control import Control
 
 INFERENCE = "evaluate_samples_per_second"
 WITHHELD = "withheld"
@@ -25,6 +27,8 @@ COLUMNS = (
     *("difference", "deviation", "p", "p_holm", "p_equivalent", "p_equivalent_holm"),
     *("rank_p", "rank_p_least"),
 )
+_CONTROLLED = {"step_seconds": ("step_seconds", INFERENCE), "peak_mib": ("peak_mib",)}
+"""The measures whose verdicts rest on what a control compares: inference is timed by the same clock."""
 LOWER_IS_BETTER = {"loss", *(name for name, metric in METRICS.items() if not metric.higher_is_better)}
 
 
@@ -62,15 +66,15 @@ def comparisons(
     with its interval (`low`, `high`) is the second's over the first's, of a metric the second's less the
     first's; `margin` and `detectable` are in the same terms, as a share or as an amount. `verdict` is about
     the second (of a metric, equivalence comes before a difference, however sure), and `why` says what it
-    lacks where it could not be tested. The other columns are those of `harness.analyse.contrasts`.
+    lacks where it could not be tested; it is withheld where the `control` fails, of step time and inference
+    by the twins' step times, of memory by their memory. The other columns are those of
+    `harness.analyse.contrasts`.
     """
     found = []
     for workload, rows in in_order(table):
         order = list(rows["contender"])
         times = _times(wide(measured, workload, order, "block", "step_seconds"), margins.equivalence)
         rates = _rates(wide(measured, workload, order, "block", INFERENCE), margins.equivalence)
-        if control is not None and control.differs:
-            times["verdict"] = rates["verdict"] = WITHHELD
         memory = _memory(wide(passes, workload, order, "pass", "peak_mib"), margins.equivalence)
         metric = _metric(
             wide(scores, workload, order, "seed", "value"), margins.metric, rows["metric"].iloc[0]
@@ -78,7 +82,11 @@ def comparisons(
         found += [each.assign(workload=workload) for each in (times, rates, memory, metric)]
     if not found:
         return pd.DataFrame(columns=list(COLUMNS))
-    return pd.concat(found, ignore_index=True)[list(COLUMNS)]
+    every = pd.concat(found, ignore_index=True)[list(COLUMNS)]
+    if control is not None:
+        failing = [each for measure in control.withheld for each in _CONTROLLED[measure]]
+        every["verdict"] = every["verdict"].mask(every["measure"].isin(failing), WITHHELD)
+    return every
 
 
 def _times(seconds: pd.DataFrame, margin: float) -> pd.DataFrame:

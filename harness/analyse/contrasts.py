@@ -255,3 +255,12 @@ def interval(values: Numbers) -> tuple[float, float, float]:
         return mean, float("nan"), float("nan")
     half = float(stats.t.isf(LEVEL / 2, len(seen) - 1) * seen.std(ddof=1) / np.sqrt(len(seen)))
     return mean, mean - half, mean + half
+
+
+def geometric(name: str, values: pd.Series[float]) -> dict[str, float]:
+    """The mean of the values above 0 with its interval as `name`, `name_low` and `name_high`, of logarithms:
+    a ratio's error is the same both ways.
+    """
+    logarithms = np.log(values[values > 0].to_numpy(dtype=float))
+    bounds = np.exp(interval(logarithms))
+    return {f"{name}{end}": float(bound) for end, bound in zip(("", "_low", "_high"), bounds, strict=True)}

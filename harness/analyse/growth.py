@@ -3,7 +3,8 @@
 A sweep whose levels are numbers (`[workload.sweep.length]` with 32, 64, 128) is one of size. Over its range,
 cost is taken as c * size^k, and k is the slope of a straight line through the logarithms, by least squares,
 with a 95 % t interval. What does not grow (a call's overhead, the framework's own memory) makes k smaller
-than what the largest sizes show: memory is therefore what the process holds above the imported framework.
+than what the largest sizes show: memory is therefore what a process holds above the imported framework. Each
+process, and of memory each pass, is an observation.
 """
 
 from __future__ import annotations

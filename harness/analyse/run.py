@@ -18,9 +18,10 @@ from harness.analyse.calibration import Calibration, calibration
 from harness.analyse.comparisons import Margins, comparisons
 from harness.analyse.control import Control, control
 from harness.analyse.latency import latencies
+from harness.analyse.memory import memory_passes
 from harness.analyse.overhead import overheads
 from harness.analyse.ranking import placed
-from harness.analyse.summary import final_scores, memory_passes, processes, summarise
+from harness.analyse.summary import final_scores, processes, summarise
 from harness.errors import UsageError
 from harness.plan.jobs import original
 
@@ -105,11 +106,11 @@ def load(path: str | Path) -> Run:
     proofs = tables.proofs(kept)
     measured = processes(records, samples)
     margins = Margins.of_run(meta)
-    checked = control(meta, measured, margins.equivalence)
     disturbed = [record for record in read if record.get("superseded") and _same_spec(record, meta)]
     superseded = tables.records(disturbed)
-    summary = summarise(meta, records, measured, curves, proofs, superseded)
     passes, scores = memory_passes(records), final_scores(meta, curves)
+    checked = control(meta, measured, passes, margins.equivalence)
+    summary = summarise(meta, records, measured, curves, proofs, superseded)
     compared = comparisons(summary, measured, passes, scores, margins, checked)
     return Run(
         folder=folder,

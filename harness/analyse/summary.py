@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness.analyse import proof, reached, steady
 from harness.analyse.comparisons import LOWER_IS_BETTER
-from harness.analyse.contrasts import interval
+from harness.analyse.contrasts import geometric, interval
+from harness.analyse.memory import MIB, memory_passes
 from harness.analyse.ranking import ranked
 from harness.plan.jobs import original
 from harness.spec.proof import undecided
 
-MIB = 2**20
 # From harmless to grave: a row shows the gravest status among its records.
 SEVERITY = ("ok", "unsupported", "diverged", "timeout", "out-of-memory", "crashed", "failed")
 NOT_RUN = "not run"
@@ -77,6 +76,7 @@ COLUMNS = (
     "target_reached",
     *reached.COLUMNS,
     "import_mib",
+    *(f"rest_mib{end}" for end in _INTERVAL),
     *(f"peak_mib{end}" for end in _INTERVAL),
     "peak_verdict",
     "device_peak_mib",
@@ -184,16 +184,16 @@ def _row(
         row |= {f"{precision}_{field}": worst[precision][field] for field in proof.WORST}
     row |= {"batch_size": batch_size, "processes": int(measured["step_seconds"].notna().sum())}
     row["unsteady"] = int(measured["unsteady"].notna().sum())
-    row |= _geometric("step_seconds", measured["step_seconds"])
+    row |= geometric("step_seconds", measured["step_seconds"])
     row["samples_per_second"] = batch_size / row["step_seconds"]
     tokens = workload.get("tokens_per_sample") or float("nan")
     row["tokens_per_second"] = tokens * row["samples_per_second"]
     flops = workload.get("training_flops_per_sample", float("nan"))
     row["flops_per_second"] = flops * row["samples_per_second"]
     row["flops_share"] = row["flops_per_second"] / ceiling
-    row |= _geometric("evaluate_samples_per_second", measured["evaluate_samples_per_second"])
+    row |= geometric("evaluate_samples_per_second", measured["evaluate_samples_per_second"])
     for name in _BEFORE_STEPS:
-        row |= _geometric(name, measured[name])
+        row |= geometric(name, measured[name])
     row |= _first_steps(measured, superseded[superseded["kind"] == "measure"])
     row |= _metric(workload, curves)
     row |= reached.reached(workload, curves, batch_size)
@@ -252,12 +252,6 @@ def _median(values: pd.Series[float]) -> float:
     return float(values.median()) if values.notna().any() else float("nan")
 
 
-def _geometric(name: str, values: pd.Series[float]) -> dict[str, float]:
-    """The mean and its interval, of logarithms: a ratio's error is the same both ways."""
-    bounds = np.exp(interval(np.log(values.to_numpy(dtype=float))))
-    return {f"{name}{end}": float(bound) for end, bound in zip(_INTERVAL, bounds, strict=True)}
-
-
 def _first_steps(measured: pd.DataFrame, superseded: pd.DataFrame) -> dict[str, float]:
     """The first process compiles with a cold cache, so it is kept apart from the later ones. Where it was
     disturbed and run again it is that first attempt: its repeat finds the cache filled, as later ones do.
@@ -267,7 +261,7 @@ def _first_steps(measured: pd.DataFrame, superseded: pd.DataFrame) -> dict[str, 
     timed = attempts[attempts["first_step_seconds"].notna()].sort_values(["started", "job", "attempt"])
     later = timed.iloc[1:]
     return {
-        **_geometric("first_step_seconds", later.loc[later["counts"], "first_step_seconds"]),
+        **geometric("first_step_seconds", later.loc[later["counts"], "first_step_seconds"]),
         "first_step_cold_seconds": float(timed["first_step_seconds"].iloc[0]) if len(timed) else float("nan"),
     }
 
@@ -276,15 +270,6 @@ def final_scores(meta: dict[str, Any], curves: pd.DataFrame) -> pd.DataFrame:
     """The rows of `curves` that hold a workload's final metric on the test part."""
     metrics = {name: about.get("metric") for name, about in meta["workloads"].items()}
     return curves[(curves["split"] == "test") & (curves["metric"] == curves["workload"].map(metrics))]
-
-
-def memory_passes(records: pd.DataFrame) -> pd.DataFrame:
-    """One row a memory pass: its number (`pass`) and `peak_mib`, above the interpreter's start."""
-    passes = records[records["kind"] == "memory"]
-    peak_mib = (passes["peak_bytes"] - passes["start_bytes"]) / MIB
-    return passes[["workload", "contender"]].assign(
-        **{"pass": passes["block"].fillna(0.0), "peak_mib": peak_mib}
-    )
 
 
 def _metric(workload: dict[str, Any], curves: pd.DataFrame) -> dict[str, Any]:
@@ -332,8 +317,10 @@ def _memory(passes: pd.DataFrame, measured: pd.DataFrame) -> dict[str, float]:
     The device's peak comes from the memory pass, or where that has none from the measured processes.
     """
     device = passes if passes["device_peak_bytes"].notna().any() else measured
+    held = memory_passes(passes)
     return {
-        "import_mib": _median((passes["import_bytes"] - passes["start_bytes"]) / MIB),
-        **_geometric("peak_mib", (passes["peak_bytes"] - passes["start_bytes"]) / MIB),
+        "import_mib": _median(held["import_mib"]),
+        **geometric("rest_mib", held["rest_mib"]),
+        **geometric("peak_mib", held["peak_mib"]),
         "device_peak_mib": _median(device["device_peak_bytes"] / MIB),
     }

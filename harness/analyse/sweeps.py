@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.analyse.growth import growth, sizes
+from harness.analyse.memory import memory_passes
 from harness.analyse.run import Run
 
 _INTERVAL = ("", "_low", "_high")
@@ -70,12 +71,17 @@ def _sweep(run: Run, entry: dict[str, object]) -> Sweep:
 
 
 def _observed(run: Run, cells: pd.DataFrame) -> pd.DataFrame:
-    """Every observation of a cost at a ranked level: each process's step time, each contender's memory."""
-    times = cells[["name", "contender", "level"]].merge(
-        run.processes[["workload", "contender", "step_seconds"]],
-        left_on=["name", "contender"],
-        right_on=["workload", "contender"],
-    )
-    times = times.dropna(subset="step_seconds").rename(columns={"step_seconds": "value"}).assign(cost="time")
-    memory = cells.dropna(subset="memory").rename(columns={"memory": "value"}).assign(cost="memory")
-    return pd.concat([each[["contender", "level", "cost", "value"]] for each in (times, memory)])
+    """Every observation of a cost at a ranked level: each process's step time, and what each memory pass held
+    at its peak above the imported framework.
+    """
+    passes = memory_passes(run.records)
+    observed = {
+        "time": run.processes.assign(value=run.processes["step_seconds"]),
+        "memory": passes.assign(value=passes["peak_mib"] - passes["import_mib"]),
+    }
+    places = cells[["name", "contender", "level"]].rename(columns={"name": "workload"})
+    found = [
+        places.merge(table[["workload", "contender", "value"]]).dropna(subset="value").assign(cost=cost)
+        for cost, table in observed.items()
+    ]
+    return pd.concat(found)[["contender", "level", "cost", "value"]]

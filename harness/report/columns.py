@@ -170,7 +170,7 @@ PEAK_VERDICT = Column(
     "Memory, verdict",
     "against the first",
     _word_of_several("peak_verdict", "peak_mib"),
-    "on peak memory, paired by memory pass, where there are several",
+    "on peak memory, in pairs from the same round of memory passes",
     numeric=False,
 )
 TRAINING = Column(
@@ -257,7 +257,8 @@ PEAK_MEMORY = Column(
     "Memory, peak",
     "MiB",
     _interval("peak_mib"),
-    "peak resident memory, above the interpreter's start",
+    "peak resident memory above the interpreter's start: the mean over memory passes (of logarithms) with "
+    "its 95 % t interval",
 )
 DEVICE_MEMORY = Column(
     "device_memory", "Device, peak", "MiB", _plain("device_peak_mib"), "peak of the device's memory"

@@ -13,10 +13,11 @@ from harness.analyse.environments import Facts as EnvironmentFacts
 from harness.analyse.run import Run
 from harness.analyse.summary import other_metrics
 from harness.analyse.sweeps import level_names, sweeps
-from harness.report import account, calibration, overhead, words
+from harness.report import account, calibration, control, overhead, words
 from harness.report.columns import Cell, Grid, Table, build, full
 from harness.report.compared import Comparisons, compared
 from harness.report.latency import latency
+from harness.report.memory import memory
 from harness.report.numbers import gibibytes, scientific, whole
 from harness.report.sweeps import grid
 from harness.report.texts import texts
@@ -66,6 +67,7 @@ class Workload:
     table: Table
     comparisons: Comparisons | None
     latency: Grid | None
+    memory: Grid | None
     generated: str
     texts: Grid | None
     figures: tuple[Figure, ...]
@@ -154,6 +156,8 @@ def _sections(run: Run) -> Iterator[Section]:
         yield Section("Calibration", calibration.sentence(found), calibration.grid(found), first=True)
     if run.overheads is not None:
         yield Section("Overhead", overhead.METHOD, overhead.grid(run.overheads), first=True)
+    if run.control is not None:
+        yield Section("Control", control.sentence(run.control), control.grid(run.control), first=False)
     if not run.account.empty:
         yield Section(
             "Where the time went", account.sentence(run.account), account.grid(run.account), first=False
@@ -171,6 +175,7 @@ def _workload(run: Run, name: str, drawn: Drawn) -> Workload:
         table=build(run.summary_of(name), full(about.get("metric"), other_metrics(about))),
         comparisons=compared(run, name),
         latency=latency(run, name),
+        memory=memory(run, name),
         generated=words.generated(run, name),
         texts=texts(run, name),
         figures=drawn.workloads.get(name, ()),

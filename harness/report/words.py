@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable
+
+import pandas as pd
 
 from harness.analyse import proof
 from harness.analyse.achieved import achieved
 from harness.analyse.comparisons import FASTER, SLOWER, WITHHELD
 from harness.analyse.contrasts import EQUIVALENT, INCONCLUSIVE
+from harness.analyse.control import Control
 from harness.analyse.environments import differences
 from harness.analyse.headline import Headline, headline
 from harness.analyse.run import Run
-from harness.report.numbers import percent, significant, whole
+from harness.report.numbers import percent, significant, span, whole
 
 _BOUNDS = {"budget": " (as many as fit)", "least": " (the fewest there can be)", "most": " (the most made)"}
 
@@ -32,12 +34,15 @@ def method(run: Run) -> str:
 
 
 def control(run: Run) -> str:
-    """What the run's A/A control found."""
+    """What the run's A/A control found, in a sentence that stays short however many workloads there are."""
     if run.control is None:
         return "This run had no control: no contender entered twice, to show that equals come out equal."
-    found = [_twins(row) for row in run.control.table.to_dict("records")]
-    name = run.control.contender
-    return f"Control: {name} entered twice; its twin's step time over its own is {listed(found)}."
+    times = _twins(run.control.of("step_seconds"), "blocks")
+    found = f"its twin's step time over its own is {times}"
+    passes = run.control.of("peak_mib")
+    if passes["pairs"].any():
+        found += f"; its peak memory likewise {_twins(passes, 'memory passes')}"
+    return f"Control: {run.control.contender} entered twice; {found}."
 
 
 def planned(run: Run) -> str:
@@ -78,12 +83,32 @@ def generated(run: Run, workload: str) -> str:
     )
 
 
-def _twins(row: dict[Hashable, Any]) -> str:
-    if row["pairs"] < 2:
-        return f"not known in {row['workload']} ({_counted(int(row['pairs']), 'block')} in common)"
-    interval = f"{significant(row['ratio_low'])} to {significant(row['ratio_high'])}"
-    detectable = f"{percent(row['detectable'])} could have been detected"
-    return f"{significant(row['ratio'])} ({interval}) in {row['workload']}, where {detectable}"
+def _twins(rows: pd.DataFrame, paired_by: str) -> str:
+    """A control's ratios in one measure; of several workloads their range."""
+    known, unknown = (rows[rows["pairs"] >= 2], rows[rows["pairs"] < 2])
+    told = []
+    if len(known) == 1:
+        row = known.iloc[0]
+        interval = span(significant(row["ratio_low"]), significant(row["ratio_high"]))
+        told.append(
+            f"{significant(row['ratio'])} ({interval}) in {row['workload']}, "
+            f"where {percent(row['detectable'])} could have been detected"
+        )
+    elif len(known):
+        told.append(
+            f"{_range(known['ratio'], significant)} in {len(known)} workloads, where "
+            f"{_range(known['detectable'], percent)} could have been detected"
+        )
+    if len(unknown):
+        names = list(unknown["workload"])
+        where = listed(names) if len(names) <= 4 else f"{len(names)} workloads"
+        told.append(f"not known in {where} (fewer than 2 {paired_by} in common)")
+    return " and ".join(told)
+
+
+def _range(values: pd.Series[float], written: Callable[[float], str]) -> str:
+    low, high = written(float(values.min())), written(float(values.max()))
+    return low if low == high else span(low, high)
 
 
 def result(run: Run, workload: str) -> str:
@@ -177,16 +202,29 @@ def command(run: Run) -> str:
     return shlex.join(str(word) for word in words)
 
 
+_FAILED_CONTROLS = {
+    "step_seconds": (
+        "step time and inference",
+        "moved its clocks: see to the machine (onespec doctor), measure again.",
+    ),
+    "peak_mib": ("peak memory", "changed what its processes held: measure again, with more memory_passes."),
+}
+
+
+def _withheld(control: Control, measure: str) -> str:
+    """Why there are no verdicts on a measure, and what to do."""
+    noun, advice = _FAILED_CONTROLS[measure]
+    return (
+        f"Verdicts on {noun} are withheld: {control.contender} and its twin are one program, and differ in "
+        f"{listed(control.differs[measure])} (t test, 5 %, Holm over workloads). Something that this run "
+        f"does not control {advice}"
+    )
+
+
 def warnings(run: Run) -> list[str]:
     """What a reader must know before trusting the tables."""
-    found = []
-    if run.control is not None and run.control.differs:
-        found.append(
-            f"Verdicts on step time and inference are withheld: {run.control.contender} and its twin are one "
-            f"program, and differ in {listed(run.control.differs)} (t test, 5 %, Holm over workloads). "
-            "Something that this run does not control moved its clocks: see to the machine (onespec doctor), "
-            "measure again."
-        )
+    control = run.control
+    found = [] if control is None else [_withheld(control, measure) for measure in control.withheld]
     found += [_disturbed(run)] if len(run.superseded) or run.records["warnings"].any() else []
     found += [
         f"The contenders differ in {difference.name}, which is to be the same for all: "
