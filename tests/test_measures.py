@@ -12,17 +12,23 @@ import pytest
 
 from harness import paths
 from harness.analyse import tables
+from harness.analyse.run import load
 from harness.plan.suite import ProtocolTable
+from harness.report import machine, write
+from harness.report.columns import build as columns_of
+from harness.report.columns import full
 from harness.worker import energy
 from harness.worker.ceilings import ceilings
 from harness.worker.energy import Meter
 from harness.worker.job import Protocol
 from harness.worker.latency import MOST_CALLS, evaluate_latency, generate_latency, train_latency
 from harness.worker.protocol import Setting
+from tests import synthetic
 from tests.backends.plain import build
 from tests.conftest import Onespec
 from tests.proving_ground import arrays
 from tests.sequence_ground import SEQUENCES
+from tests.synthetic import Record, good
 
 
 class Sleeper:
@@ -158,14 +164,22 @@ def test_energy_is_the_packages_of_rapl_and_no_part_counts_twice(tmp_path: Path)
     before = energy.read("cpu", meters(tmp_path, {**start, **core}))
     after = energy.read("cpu", meters(tmp_path, {**end, **core}))
     assert before["package-1"] == Meter(5.0, 1000.0)
-    found = energy.between(before, after)
+    found = energy.between(before, after, "no meter")
     assert found["by_meter"] == {"package-0": pytest.approx(4.0), "package-1": pytest.approx(2.5)}
     assert found["joules"] == pytest.approx(6.5), "a counter that began again at 0 is followed"
 
 
 def test_energy_without_a_meter_is_not_available_and_not_0(tmp_path: Path) -> None:
     nothing = energy.read("cpu", tmp_path)
-    assert energy.between(nothing, nothing) == {"joules": None, "reason": "not available", "by_meter": {}}
+    found = energy.between(nothing, nothing, "no meter")
+    assert found == {"joules": None, "reason": "no meter", "by_meter": {}}
+
+
+def test_why_no_meter_can_be_read_is_said(tmp_path: Path) -> None:
+    assert energy.lacking("cpu", tmp_path) == "the processor's counters (RAPL) are not there"
+    kept = meters(tmp_path, {"intel-rapl:0": ("package-0", 1)})
+    assert energy.lacking("cpu", kept) == "the processor's counters (RAPL) are for root alone to read"
+    assert "(NVML) counts no energy of the GPU" in energy.lacking("cuda:0", tmp_path)
 
 
 class Nvml:
@@ -252,3 +266,89 @@ def test_records_of_before_there_was_latency_still_load() -> None:
     assert tables.latencies(records).empty
     assert tables.records(records)["rest_bytes"].isna().all()
     assert tables.records(records)["train_joules"].isna().all()
+
+
+def metered(joules: tuple[float | None, ...], reason: str | None = None) -> list[Record]:
+    """A contender whose processes each train four timed blocks of ten steps."""
+    records = good("alpha", step_ms=(1.0,) * len(joules))
+    processes = [record for record in records if record["kind"] == "measure"]
+    for record, used in zip(processes, joules, strict=True):
+        by_meter = {} if used is None else {"package-0": used}
+        record["measures"]["energy"] = {"joules": used, "reason": reason, "by_meter": by_meter}
+    return records
+
+
+def test_energy_is_joules_a_step_over_processes(tmp_path: Path) -> None:
+    run = load(synthetic.write(tmp_path / "run", metered((20.0, 80.0))))
+    assert run.processes["step_joules"].tolist() == pytest.approx([0.5, 2.0])
+    (row,) = run.summary.to_dict("records")
+    half = 12.706205 * np.log(4) / 2
+    assert [row[f"step_joules{end}"] for end in ("", "_low", "_high")] == pytest.approx(
+        [1.0, np.exp(-half), np.exp(half)]
+    )
+    shown = columns_of(run.summary, full("accuracy"))
+    (place,) = (place for place, column in enumerate(shown.columns) if column.key == "energy")
+    assert shown.lines[0].cells[place].text == "1.00"
+    assert machine.energy(run.records) == [("energy", "metered by package-0")]
+
+
+def test_a_process_without_a_meter_or_a_steady_state_has_no_energy_and_0_is_none(tmp_path: Path) -> None:
+    records = metered((20.0, None, 0.0, 40.0))
+    drifting = tuple(1.0 + 0.05 * step for step in range(20))
+    records[-2]["measures"]["train_blocks"] = synthetic.measure("alpha", step_ms=drifting)["measures"][
+        "train_blocks"
+    ]
+    run = load(synthetic.write(tmp_path / "run", records))
+    assert run.processes["step_seconds"].notna().tolist() == [True, True, True, False]
+    assert run.processes["step_joules"].notna().tolist() == [True, False, True, False]
+    assert run.summary["step_joules"].tolist() == pytest.approx([0.5])
+
+
+@pytest.mark.parametrize(
+    ("reason", "fact"),
+    [("no counters", "not available (no counters)"), ("not available", "not available"), (None, None)],
+)
+def test_a_report_says_why_there_is_no_energy(tmp_path: Path, reason: str | None, fact: str | None) -> None:
+    run = load(synthetic.write(tmp_path / "run", metered((None, None), reason)))
+    assert machine.energy(run.records) == ([] if fact is None else [("energy", fact)])
+    write([run], tmp_path / "out")
+    twin = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "J/step" not in twin
+    if fact is not None:
+        assert f"- energy: {fact}\n" in twin
+
+
+CEILINGS = {"status": "ok", "reason": None, "threads": 2, "numpy": "2.2.6", "blas": "openblas 0.3.29"} | {
+    "matmul_flops_per_second": 297e9,
+    "copy_bytes_per_second": 27.1e9,
+}
+
+
+@pytest.mark.parametrize(
+    ("meta", "said"),
+    [
+        (
+            {"ceilings": CEILINGS},
+            "- matrix product, float32: 297 GFLOP/s (NumPy 2.2.6, openblas 0.3.29)\n"
+            "- memory copy: 27.1 GB/s, read and written\n",
+        ),
+        (
+            {"ceilings": {"status": "unsupported", "reason": "not available: NumPy computes on no GPU"}},
+            "- share of the machine's FLOP/s: not told: NumPy computes on no GPU\n",
+        ),
+        (
+            {"protocol": {"ceilings": False}},
+            "- share of the machine's FLOP/s: not told: the suite does not ask for what the machine can do\n",
+        ),
+        ({}, "- share of the machine's FLOP/s: not told: this run did not measure what the machine can do\n"),
+    ],
+)
+def test_a_report_has_the_machines_ceilings_or_why_there_are_none(
+    tmp_path: Path, meta: dict[str, Any], said: str
+) -> None:
+    run = load(synthetic.write(tmp_path / "run", good("alpha"), **meta))
+    page = write([run], tmp_path / "out").read_text(encoding="utf-8")
+    assert said in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    for line in said.splitlines():
+        label = line.removeprefix("- ").partition(": ")[0]
+        assert label.replace("'", "&#39;") in page

@@ -57,6 +57,7 @@ COLUMNS = (
     "tokens_per_second",
     "flops_per_second",
     "flops_share",
+    *(f"step_joules{end}" for end in _INTERVAL),
     *(f"ratio{end}" for end in _INTERVAL),
     "ratio_blocks",
     "verdict",
@@ -88,17 +89,22 @@ def processes(records: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
     `step_seconds` is that of its steady state (`harness.analyse.steady`), NaN where it has none, for which
     `unsteady` is the reason; `steady_blocks` of `entered_blocks` are in it, after `changes` of level.
-    `evaluate_samples_per_second` is the median over its evaluation passes, without the first.
+    `evaluate_samples_per_second` is the median over its evaluation passes, without the first. `step_joules`
+    is the energy of all its timed training blocks over their steps.
     """
     measured = records[records["kind"] == "measure"]
     columns = ["job", "workload", "contender", "block", "seed", "attempt", "started", "status"]
     table = measured[[*columns, *_PROCESS_NUMBERS]].reset_index(drop=True)
     states = steady.of_samples(samples)
-    evaluate = samples[~samples["warmup"] & (samples["kind"] == "evaluate")]
+    timed = samples[~samples["warmup"]]
+    evaluate, train = (timed[timed["kind"] == kind] for kind in ("evaluate", "train"))
     rate = (evaluate["samples"] / evaluate["seconds"]).groupby(evaluate["job"]).median()
     for name, field in _STEADY.items():
         table[name] = table["job"].map(states[field]).astype(float)
     table["unsteady"] = table["job"].map(states["reason"])
+    steps = table["job"].map(train["steps"].groupby(train["job"]).sum()).astype(float)
+    joules = measured["train_joules"].reset_index(drop=True)
+    table["step_joules"] = (joules / steps).where(table["step_seconds"].notna())
     table["evaluate_samples_per_second"] = table["job"].map(rate).astype(float)
     return table
 
@@ -120,9 +126,10 @@ def summarise(
     form of `records`) included; `first_step_seconds` the mean of the later ones that count. Metrics are means
     over seeds; `other_metrics` and their interval, of those beside the first, are by name.
     `tokens_per_second` are those of training that are no padding. `flops_per_second` are those of training,
-    `flops_share` is their share of what the machine reached with a matrix product. `proof_ratio` is the worst
-    error of either precision in terms of its tolerance. What follows from comparisons (tiers, ratios,
-    verdicts) is NaN here: see `harness.analyse.ranking.placed`.
+    `flops_share` is their share of what the machine reached with a matrix product. `step_joules` are the
+    machine's, by its meters; memory is counted from the interpreter's start. `proof_ratio` is the worst error
+    of either precision in terms of its tolerance. What follows from comparisons (tiers, ratios, verdicts) is
+    NaN here: see `harness.analyse.ranking.placed`.
     """
     rows = []
     for workload, contender in _pairs(meta, records):
@@ -191,6 +198,7 @@ def _row(
     flops = workload.get("training_flops_per_sample", float("nan"))
     row["flops_per_second"] = flops * row["samples_per_second"]
     row["flops_share"] = row["flops_per_second"] / ceiling
+    row |= geometric("step_joules", measured["step_joules"])
     row |= geometric("evaluate_samples_per_second", measured["evaluate_samples_per_second"])
     for name in _BEFORE_STEPS:
         row |= geometric(name, measured[name])

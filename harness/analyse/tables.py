@@ -48,7 +48,8 @@ def records(read: list[Record]) -> pd.DataFrame:
     """One row a record: its scalars, `started` as UTC time, its Python version, and its noise.
 
     `superseded` is true of an attempt that was disturbed and run again; `warnings` are the names of what
-    disturbed it, joined by commas. `train_joules` is the energy of the timed training blocks together.
+    disturbed it, joined by commas. `train_joules` is the energy of the timed training blocks together by
+    `energy_meters`; where there is none, `energy_reason` says why.
     """
     rows = []
     for record in read:
@@ -56,7 +57,9 @@ def records(read: list[Record]) -> pd.DataFrame:
         learning = measures.get("learning") or {}
         row = {name: record.get(name) for name in (*_TEXT, *_NUMBERS, "started")}
         row |= {name: measures.get(name) for name in _MEASURES}
-        row["train_joules"] = (measures.get("energy") or {}).get("joules")
+        energy = measures.get("energy") or {}
+        row |= {"train_joules": energy.get("joules"), "energy_reason": energy.get("reason")}
+        row["energy_meters"] = ", ".join(sorted(energy.get("by_meter") or ()))
         row["learning_seconds"] = learning.get("seconds")
         row["python"] = (record.get("environment") or {}).get("python")
         noise = record.get("noise") or {}
@@ -65,7 +68,8 @@ def records(read: list[Record]) -> pd.DataFrame:
         row["warnings"] = ", ".join(warning["name"] for warning in record.get("warnings") or ())
         rows.append(row)
     numbers = (*_NUMBERS, *_MEASURES, "train_joules", "learning_seconds", *_NOISE)
-    table = _frame(rows, (*_TEXT, "started", "python", "superseded", "warnings", *numbers), numbers)
+    texts = (*_TEXT, "started", "python", "superseded", "warnings", "energy_meters", "energy_reason")
+    table = _frame(rows, (*texts, *numbers), numbers)
     table = table.astype({"superseded": bool})
     table["started"] = pd.to_datetime(table["started"], utc=True, errors="coerce", format="ISO8601")
     return table

@@ -192,6 +192,14 @@ FLOPS = Column(
     "no optimizer), over the step time; and their share of what the machine reached with a float32 matrix "
     "product",
 )
+ENERGY = Column(
+    "energy",
+    "Energy",
+    "J/step",
+    _interval("step_joules"),
+    "what the machine's meters (RAPL, NVML) counted over the timed blocks, other programs and idling "
+    "included, over their steps; then as the step time",
+)
 TARGET_TIME = Column(
     "target_time",
     "To target",
@@ -340,7 +348,7 @@ def full(name: str | None, others: Iterable[str] = ()) -> tuple[Column, ...]:
     return (
         *(RANK, TIER, CONTENDER, STATUS, PROOF, metric(name), *map(other_metric, others)),
         *(STEP, RATIO, VERDICT, DETECTABLE, metric_verdict(name), TRAINING, TOKENS, FLOPS),
-        *(INFERENCE, INFERENCE_VERDICT, TARGET_TIME, TARGET_SAMPLES, IMPORT_INTERVAL, BUILD),
+        *(ENERGY, INFERENCE, INFERENCE_VERDICT, TARGET_TIME, TARGET_SAMPLES, IMPORT_INTERVAL, BUILD),
         *(COLD, LATER, IMPORT_MEMORY, PEAK_MEMORY, PEAK_VERDICT, DEVICE_MEMORY, PROCESSES, PROOF64, PROOF32),
     )
 

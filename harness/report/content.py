@@ -13,7 +13,7 @@ from harness.analyse.environments import Facts as EnvironmentFacts
 from harness.analyse.run import Run
 from harness.analyse.summary import other_metrics
 from harness.analyse.sweeps import level_names, sweeps
-from harness.report import account, calibration, control, overhead, words
+from harness.report import account, calibration, control, machine, overhead, words
 from harness.report.columns import Cell, Grid, Table, build, full
 from harness.report.compared import Comparisons, compared
 from harness.report.latency import latency
@@ -141,7 +141,11 @@ def gather(run: Run, drawn: Drawn) -> Content:
         sections=tuple(_sections(run)),
         workloads=tuple(_workload(run, name, drawn) for name in run.workloads),
         settings=_facts({key: meta.get(key) for key in ("device", "threads", "blocks", "seed", "created")}),
-        machine=_facts(meta.get("machine") or {}),
+        machine=[
+            *_facts(meta.get("machine") or {}),
+            *machine.ceilings(meta),
+            *machine.energy(run.records),
+        ],
         software=_facts(software),
         environments=grouped,
         variables=common,

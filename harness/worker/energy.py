@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NOT_AVAILABLE = "not available"
-
 
 @dataclass(frozen=True)
 class Meter:
@@ -42,15 +40,24 @@ def read(device: str, root: Path = Path("/")) -> Meters:
     return meters
 
 
-def between(before: Meters, after: Meters) -> dict[str, Any]:
-    """Joules by meter, of those read both times; `joules` is their sum, or None with a reason."""
+def lacking(device: str, root: Path = Path("/")) -> str:
+    """Why no meter can be read, in words."""
+    there = any((root / "sys/class/powercap").glob("*rapl:*"))
+    reasons = [f"the processor's counters (RAPL) are {'for root alone to read' if there else 'not there'}"]
+    if device.startswith("cuda"):
+        reasons.append("the driver (NVML) counts no energy of the GPU")
+    return ", and ".join(reasons)
+
+
+def between(before: Meters, after: Meters, reason: str) -> dict[str, Any]:
+    """Joules by meter, of those read both times; `joules` is their sum, or None with the `reason`."""
     by_meter = {}
     for name in before.keys() & after.keys():
         used = after[name].joules - before[name].joules
         wraps_at = after[name].wraps_at
         by_meter[name] = used + wraps_at if used < 0 and wraps_at is not None else used
     if not by_meter:
-        return {"joules": None, "reason": NOT_AVAILABLE, "by_meter": {}}
+        return {"joules": None, "reason": reason, "by_meter": {}}
     return {"joules": sum(by_meter.values()), "reason": None, "by_meter": by_meter}
 
 

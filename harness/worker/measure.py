@@ -140,7 +140,8 @@ def _steady_blocks(
     for _ in range(protocol.train_blocks):
         blocks.append({"steps": steps, "seconds": _block(built, placed, batches, steps), "warmup": False})
     steady = before.since()
-    return blocks, steady, energy.between(meters, energy.read(job.device))
+    used = energy.between(meters, energy.read(job.device), energy.lacking(job.device))
+    return blocks, steady, used
 
 
 class Evaluation:
