@@ -23,11 +23,11 @@ PARTS = (
     "report",
 )
 """`import` of the frameworks; `build`: models, weights and data in place, and the first step, which compiles;
-`measured`: steps, passes, single calls, training by the recipe, and the memory passes; `by_hand`: scripts
-written by hand. Then, in the jobs' processes: `process` (interpreter, NumPy, reading the job, ending),
-`within` (what lies between the clocks: staging, scores, garbage), `proof` (a contender's program run for its
-proof) and `failed` (jobs that came to nothing). And onespec's own: `between` (jobs: scoring, records), and
-the parts of `harness.execute.spent`.
+`measured`: steps, passes, single calls, training by the recipe with its evaluations, and the memory passes;
+`by_hand`: scripts written by hand. Then, in the jobs' processes: `process` (interpreter, reading the job,
+ending), `within` (what lies between the clocks: staging, scores, garbage), `proof` (a contender's program run
+for its proof) and `failed` (jobs that came to nothing). And onespec's own: `between` (jobs: scoring,
+records), and the parts of `harness.execute.spent`.
 """
 
 
@@ -93,6 +93,7 @@ def _measured_seconds(measures: Record) -> float:
             *(block["seconds"] for block in blocks),
             *(second for call in calls for second in (call["first_seconds"], *call["seconds"])),
             learning.get("seconds", 0.0),
+            learning.get("evaluation_seconds", 0.0),
         ]
     )
 

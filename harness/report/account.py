@@ -13,7 +13,7 @@ _WORDS = {
     "build": "models, weights and data in place; first steps, with compilation",
     "measured": "measured work: steps, passes, single calls, training by the recipe, memory passes",
     "by_hand": "scripts written by hand",
-    "process": "processes: start of the interpreter and NumPy, the job read, the result written, end",
+    "process": "processes: start of the interpreter, the job read, the result written, end",
     "within": "in the processes between the clocks: staging, scores, garbage collected",
     "proof": "the contenders' side of the proof",
     "failed": "jobs that came to nothing",

@@ -164,6 +164,12 @@ class Evaluation:
         found = self.built.evaluate(self.staged)
         return {name: found[name][: self.examples] for name in self.job.program.outputs}
 
+    def timed(self) -> tuple[Tensors, float]:
+        """The outputs, and the seconds until they were in NumPy."""
+        start = perf_counter()
+        outputs = self.outputs()
+        return outputs, perf_counter() - start
+
     def scores(self, outputs: Tensors) -> dict[str, float]:
         """Of the split's outputs: the loss (every update's terms, in float64) and each metric in NumPy."""
         if not all(np.all(np.isfinite(output)) for output in outputs.values()):
@@ -191,9 +197,7 @@ def evaluation_loss(program: Program, outputs: Tensors, arrays: Batch) -> float 
 def _evaluate_passes(job: Job, evaluation: Evaluation) -> list[dict[str, Any]]:
     passes = []
     for number in range(job.protocol.evaluate_passes + 1):
-        start = perf_counter()
-        evaluation.outputs()
-        seconds = perf_counter() - start
+        _, seconds = evaluation.timed()
         passes.append({"samples": evaluation.examples, "seconds": seconds, "warmup": number == 0})
     return passes
 
@@ -201,7 +205,7 @@ def _evaluate_passes(job: Job, evaluation: Evaluation) -> list[dict[str, Any]]:
 def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any]:
     """Train by the recipe from the initial weights: the curve, the validation after each epoch, the test at
     the end, of which the job says what is left behind. `seconds` is the time spent in training alone, that of
-    a validation up to there.
+    a validation up to there; `evaluation_seconds` that of the evaluations.
 
     Raises Diverged at the first loss that is not finite.
     """
@@ -209,7 +213,7 @@ def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any
     validation = Evaluation(job, built, "validation") if "validation" in job.data else None
     curve: list[dict[str, Any]] = []
     validations: list[dict[str, Any]] = []
-    step, seconds = 0, 0.0
+    step, seconds, evaluation_seconds = 0, 0.0, 0.0
     for epoch, order in enumerate(job.epochs(), 1):
         for batches in np.array_split(order, min(job.protocol.curve_points, len(order))):
             staged = built.stage(train, batches)
@@ -223,9 +227,11 @@ def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any
                 raise Diverged(f"the training loss is {loss} by step {step} of epoch {epoch}")
             curve.append({"step": step, "loss": loss})
         if validation is not None:
-            scores = validation.scores(validation.outputs())
+            outputs, lasted = validation.timed()
+            evaluation_seconds += lasted
+            scores = validation.scores(outputs)
             validations.append({"epoch": epoch, "step": step, "seconds": seconds, **scores})
-    outputs = test.outputs()
+    outputs, lasted = test.timed()
     scores = test.scores(outputs)
     if job.outputs is not None:
         left = {name: outputs[name] for name in (job.program.outputs if job.left is None else job.left)}
@@ -234,4 +240,10 @@ def learn(job: Job, built: Built, train: Any, test: Evaluation) -> dict[str, Any
         with Path(job.outputs).open("wb") as file:
             # Before NumPy 2.1 `allow_pickle` would be one more array.
             np.savez(file, **left)  # type: ignore[arg-type]
-    return {"train": curve, "validation": validations, "test": scores, "seconds": seconds}
+    return {
+        "train": curve,
+        "validation": validations,
+        "test": scores,
+        "seconds": seconds,
+        "evaluation_seconds": evaluation_seconds + lasted,
+    }
