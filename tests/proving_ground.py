@@ -231,7 +231,7 @@ SMALL = {
         vectors(),
         CrossEntropy(label_smoothing=0.1),
         "y",
-        optimizer=SGD(Cosine(0.1, 8, end=0.01, warmup=3), momentum=0.9),
+        optimizer=SGD(Cosine(0.1, 8, end=0.01, warmup=3), momentum=0.9, weight_decay=0.1, decays="kernels"),
         clip_norm=2.0,
     ),
     "grid": one_update({"x": (12,), "y": ()}, grid(), CrossEntropy(), "y", optimizer=SGD(0.1)),
@@ -248,7 +248,7 @@ PROGRAMS = {
         images(),
         CrossEntropy(),
         "y",
-        optimizer=SGD(0.05, momentum=0.9),
+        optimizer=SGD(0.05, momentum=0.9, weight_decay=1e-2),
         penalties=(L1(1e-4), L2(1e-3)),
     ),
     "adamw": one_update(
@@ -258,7 +258,9 @@ PROGRAMS = {
         "y",
         optimizer=Adam(1e-3, epsilon=EPSILON, weight_decay=0.1),
     ),
-    "summed": one_update({"x": (12,), "y": ()}, vectors(), CrossEntropy("sum"), "y", optimizer=SGD(1e-3)),
+    "summed": one_update(
+        {"x": (12,), "y": ()}, vectors(), CrossEntropy("sum"), "y", optimizer=SGD(1e-3, weight_decay=0.1)
+    ),
     "autoencoder": one_update({"x": (12,)}, codes(), MeanSquaredError(), "x", optimizer=Adam()),
     **VISION,
     **SMALL,

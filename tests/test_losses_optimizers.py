@@ -202,6 +202,14 @@ def test_weight_decay_is_decoupled_and_scaled_by_the_rate() -> None:
     assert np.allclose(decayed - plain, -0.01 * 0.1 * START, rtol=1e-12)
 
 
+def test_decay_joins_the_gradient_of_sgd_and_its_velocity() -> None:
+    a, b, _ = GRADIENTS
+    first, second, _ = run(SGD(0.1, 0.9, weight_decay=0.5))
+    assert np.allclose(first, START - 0.1 * (a + 0.5 * START), rtol=1e-14)
+    assert np.allclose(second, first - 0.1 * (0.9 * (a + 0.5 * START) + b + 0.5 * first), rtol=1e-14)
+    assert np.allclose(run(SGD(0.1, weight_decay=0.5))[0], first, rtol=1e-14)
+
+
 def test_decay_of_kernels_leaves_biases_and_scales_alone() -> None:
     rule = Adam(0.1, weight_decay=0.5, decays="kernels")
     kernel, bias = Parameter((1,), "zeros", penalized=True), Parameter((1,), "zeros")
@@ -209,6 +217,7 @@ def test_decay_of_kernels_leaves_biases_and_scales_alone() -> None:
     assert rule.of(bias) == Adam(0.1, decays="kernels")
     assert Adam(0.1, weight_decay=0.5).of(bias) == Adam(0.1, weight_decay=0.5)
     assert SGD(0.1).of(bias) == SGD(0.1)
+    assert SGD(0.1, weight_decay=0.5, decays="kernels").of(bias) == SGD(0.1, decays="kernels")
 
 
 def test_optimizers_leave_their_arguments_as_they_were() -> None:
@@ -225,7 +234,7 @@ def test_optimizers_leave_their_arguments_as_they_were() -> None:
     "optimizer",
     [
         SGD(0.1),
-        SGD(Cosine(0.1, 5, warmup=2), 0.9),
+        SGD(Cosine(0.1, 5, warmup=2), 0.9, weight_decay=0.1),
         Adam(0.1, weight_decay=0.1),
         RMSProp(StepDecay(0.1, 1)),
     ],
@@ -238,6 +247,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: SGD(0.0), "learning_rate"),
     (lambda: SGD(float("nan")), "learning_rate"),
     (lambda: SGD(0.1, 1.0), "momentum"),
+    (lambda: SGD(0.1, weight_decay=-0.1), "weight_decay"),
     (lambda: Adam(-1.0), "learning_rate"),
     (lambda: Adam(beta1=1.0), "beta1"),
     (lambda: Adam(beta2=-0.1), "beta2"),

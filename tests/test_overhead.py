@@ -23,7 +23,7 @@ from harness.plan import overhead as plan
 from harness.plan.overhead import BY_HAND, overhead_jobs, script, scripts_folder, with_scripts
 from harness.plan.suite import find_suite, read_suite
 from harness.plan.workloads import workloads
-from harness.spec.penalties import Penalty
+from harness.spec.optimizers import SGD, Optimizer
 from harness.spec.program import Program
 from harness.spec.reference import Reference
 from tests.conftest import Onespec
@@ -202,7 +202,9 @@ TRIED = [
 
 @dataclass(frozen=True)
 class Trained:
-    """A workload's files with made-up data, and the last steps' mean loss and penalty by the reference."""
+    """A workload's files with made-up data, and of the last steps by the reference: the mean loss, and the
+    penalty whose gradient the decay of SGD is.
+    """
 
     folder: Path
     loss: float
@@ -248,13 +250,14 @@ def _reference(
     losses, penalties = [], []
     for batch in batches:
         kernels = [reference.tensors[name] for name in program.penalized(update)]
-        penalties.append(sum(_l2(penalty, kernels) for penalty in update.penalties))
+        penalties.append(_penalty(update.optimizer, kernels))
         losses += reference.train(iter([batch]))
     return float(np.mean(losses[-STEPS:])), float(np.mean(penalties[-STEPS:]))
 
 
-def _l2(penalty: Penalty, kernels: list[np.ndarray]) -> float:
-    return penalty.rate * sum(float((kernel**2).sum()) for kernel in kernels)
+def _penalty(optimizer: Optimizer, kernels: list[np.ndarray]) -> float:
+    rate = optimizer.weight_decay / 2 if isinstance(optimizer, SGD) else 0.0
+    return rate * sum(float((kernel**2).sum()) for kernel in kernels)
 
 
 @pytest.mark.parametrize(("name", "text"), TRIED)
@@ -280,6 +283,6 @@ def test_a_script_trains_what_the_spec_says(trained: Callable[[str], Trained], n
     assert finished.stdout.strip(), finished.stderr[-3000:]
     said = json.loads(finished.stdout.splitlines()[-1])
     assert len(said["seconds"]) == 1
-    # `fit` reports the loss with the penalties in it.
-    expected = given.loss - (0.0 if who.backend.name == "keras" else given.penalty)
+    # Keras has such a decay as a penalty, and `fit` reports the loss with it.
+    expected = given.loss + (given.penalty if who.backend.name == "keras" else 0.0)
     assert said["loss"] == pytest.approx(expected, rel=2e-4)

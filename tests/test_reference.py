@@ -297,6 +297,17 @@ def test_clipping_scales_the_whole_gradient_to_its_norm() -> None:
             assert np.allclose(step, gradient * min(1.0, 0.25 / norm), rtol=1e-10)
 
 
+def test_decay_of_sgd_is_a_penalty_of_half_the_rate_that_no_loss_shows() -> None:
+    decay, penalty = SGD(0.05, 0.9, weight_decay=0.2, decays="kernels"), SGD(0.05, 0.9)
+    decayed = classifier(optimizer=decay, penalties=())
+    penalized = classifier(optimizer=penalty, penalties=(L2(0.1),))
+    weights = anywhere(decayed.initial(0))
+    one, other = Reference(decayed, weights), Reference(penalized, weights)
+    assert one.train([examples()] * 3)[0] < other.train([examples()] * 3)[0]
+    for name, tensor in one.tensors.items():
+        assert np.allclose(tensor, other.tensors[name], rtol=1e-12), name
+
+
 def test_decay_that_is_for_kernels_alone_moves_no_bias() -> None:
     # So large an epsilon leaves nothing of the step but the decay.
     every = Adam(0.1, epsilon=1e12, weight_decay=0.5)

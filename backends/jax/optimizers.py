@@ -23,7 +23,10 @@ def optimizer_of(optimizer: spec.Optimizer) -> optax.GradientTransformation:
 
 @optimizer_of.register
 def _(optimizer: spec.SGD) -> optax.GradientTransformation:
-    return optax.sgd(_rate(optimizer.learning_rate), optimizer.momentum or None)
+    descent = optax.sgd(_rate(optimizer.learning_rate), optimizer.momentum or None)
+    if not optimizer.weight_decay:
+        return descent
+    return optax.chain(optax.add_decayed_weights(optimizer.weight_decay), descent)
 
 
 @optimizer_of.register

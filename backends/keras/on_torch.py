@@ -118,9 +118,21 @@ class Adam(torch_adam.Adam):
 
 
 class Momentum(torch_sgd.SGD):
-    """What `keras.optimizers.SGD(...)` makes on torch, with the learning rate outside of the velocity."""
+    """What `keras.optimizers.SGD(...)` makes on torch, with the learning rate outside of the velocity and the
+    decay inside: see `.momentum`.
+    """
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Nothing before the step: decay is a part of the gradient."""
 
     def _parallel_update_step(self, grads: list[Any], variables: list[Any], learning_rate: Any) -> None:
+        decayed = [index for index, each in enumerate(variables) if self._use_weight_decay(each)]
+        if self.weight_decay and decayed:
+            grads = list(grads)
+            values = [variables[index].value for index in decayed]
+            added = torch._foreach_add([grads[index] for index in decayed], values, alpha=self.weight_decay)
+            for index, gradient in zip(decayed, added, strict=True):
+                grads[index] = gradient
         velocities = [self.momentums[self._get_variable_index(variable)].value for variable in variables]
         torch._foreach_mul_(velocities, self.momentum)
         torch._foreach_add_(velocities, grads)

@@ -26,10 +26,15 @@ def optimizer_of(optimizer: spec.Optimizer, clip_norm: float | None) -> keras.op
 
 @optimizer_of.register
 def _(optimizer: spec.SGD, clip_norm: float | None) -> keras.optimizers.Optimizer:
-    # The learning rate stands inside of Keras's velocity: the same while it is constant.
-    changing = optimizer.momentum and isinstance(optimizer.learning_rate, Schedule)
-    native: keras.optimizers.Optimizer = (framework.Momentum if changing else keras.optimizers.SGD)(
-        _rate(optimizer.learning_rate), momentum=_number(optimizer.momentum), global_clipnorm=clip_norm
+    # The learning rate stands inside of Keras's velocity: the same while it is constant. Its decay, of which
+    # the velocity knows nothing, is the same without momentum.
+    changing = isinstance(optimizer.learning_rate, Schedule)
+    own = optimizer.momentum and (changing or optimizer.weight_decay)
+    native: keras.optimizers.Optimizer = (framework.Momentum if own else keras.optimizers.SGD)(
+        _rate(optimizer.learning_rate),
+        momentum=_number(optimizer.momentum),
+        weight_decay=_number(optimizer.weight_decay) if optimizer.weight_decay else None,
+        global_clipnorm=clip_norm,
     )
     return native
 
@@ -62,7 +67,7 @@ def decays(optimizer: spec.Optimizer, parameter: Parameter) -> bool:
     rule = optimizer.of(parameter)
     if rule == optimizer:
         return True
-    if isinstance(optimizer, spec.Adam) and rule == replace(optimizer, weight_decay=0.0):
+    if isinstance(optimizer, spec.SGD | spec.Adam) and rule == replace(optimizer, weight_decay=0.0):
         return False
     raise Unsupported(
         f"the keras backend has one rule for all tensors of an optimizer, but for its decay: {rule}"

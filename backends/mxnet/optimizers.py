@@ -72,8 +72,8 @@ def lower(optimizer: spec.Optimizer, rules: Sequence[spec.Optimizer]) -> Any:
 
 
 @lower.register
-def _(optimizer: spec.SGD, rules: Sequence[spec.Optimizer]) -> Any:
-    return _SGD(learning_rate=_first_rate(optimizer), momentum=optimizer.momentum)
+def _(optimizer: spec.SGD, rules: Sequence[spec.SGD]) -> Any:
+    return _SGD(optimizer, [rule.weight_decay for rule in rules])
 
 
 @lower.register
@@ -91,17 +91,19 @@ def _first_rate(optimizer: spec.SGD | spec.Adam | spec.RMSProp) -> float:
 
 
 class _SGD(mx.optimizer.SGD):
-    """SGD one tensor at a time: MXNet's own class has even one alone in the slower multi-tensor kernel.
+    """SGD one tensor at a time: MXNet's own class has even one alone in the slower multi-tensor kernel. The
+    kernels add the decay to the gradient, one of `decays` for each tensor.
 
     MXNet's momentum has the learning rate inside. Where that changes, what is carried over changes with it:
     the velocity times the old rate becomes the velocity times the new one.
     """
 
-    def __init__(self, learning_rate: float, momentum: float) -> None:
-        super().__init__(learning_rate=learning_rate, momentum=momentum)
+    def __init__(self, optimizer: spec.SGD, decays: Sequence[float]) -> None:
+        super().__init__(learning_rate=_first_rate(optimizer), momentum=optimizer.momentum)
         self.aggregate_num = 0
-        self.constant_momentum = momentum
-        self.lr: float = learning_rate
+        self.constant_momentum = optimizer.momentum
+        self.lr: float = _first_rate(optimizer)
+        self.decays = decays
 
     def set_learning_rate(self, lr: float) -> None:
         """The rate of the next step. From a rate of zero, where schedules end, none rises again."""
@@ -109,10 +111,11 @@ class _SGD(mx.optimizer.SGD):
         self.lr = lr
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        numbers = {"lr": self.lr, "wd": self.decays[index]}
         if state is None:
-            nd.sgd_update(weight, grad, out=weight, lr=self.lr)
+            nd.sgd_update(weight, grad, out=weight, **numbers)
         else:
-            nd.sgd_mom_update(weight, grad, state, out=weight, lr=self.lr, momentum=self.momentum)
+            nd.sgd_mom_update(weight, grad, state, out=weight, momentum=self.momentum, **numbers)
 
     def update_multi_precision(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         self.update(index, weight, grad, state)

@@ -42,11 +42,19 @@ def optimizer_of(
 @optimizer_of.register
 def _(optimizer: spec.SGD, parameters: Sequence[tf.Variable], declared: Sequence[Parameter]) -> Optimizer:
     next_rate, done = _rate(optimizer.learning_rate)
+    decays = [optimizer.of(parameter).weight_decay for parameter in declared]
+
+    def with_decay(gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        return [
+            gradient + parameter * _scalar(decay, parameter) if decay else gradient
+            for parameter, decay, gradient in zip(parameters, decays, gradients, strict=True)
+        ]
+
     if not optimizer.momentum:
 
         def descend(gradients: Sequence[tf.Tensor]) -> None:
             rate = _scalar(next_rate(), parameters[0])
-            for parameter, gradient in zip(parameters, gradients, strict=True):
+            for parameter, gradient in zip(parameters, with_decay(gradients), strict=True):
                 tf.raw_ops.ResourceApplyGradientDescent(var=parameter.handle, alpha=rate, delta=gradient)
 
         return Optimizer(descend, done)
@@ -55,7 +63,7 @@ def _(optimizer: spec.SGD, parameters: Sequence[tf.Variable], declared: Sequence
 
     def step(gradients: Sequence[tf.Tensor]) -> None:
         rate = _scalar(next_rate(), parameters[0])
-        for parameter, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
+        for parameter, velocity, gradient in zip(parameters, velocities, with_decay(gradients), strict=True):
             tf.raw_ops.ResourceApplyMomentum(
                 var=parameter.handle,
                 accum=velocity.handle,

@@ -40,7 +40,7 @@ def grouped(optimizer: spec.Optimizer, moved: Iterable[tuple[torch.Tensor, Param
 
 
 def _settings(rule: spec.Optimizer) -> dict[str, Any]:
-    if not isinstance(rule, spec.Adam):
+    if not isinstance(rule, spec.SGD | spec.Adam):
         raise Unsupported(f"the torch backend has one rule for all tensors in {name_of(rule)!r}")
     return {"weight_decay": rule.weight_decay}
 
@@ -54,7 +54,9 @@ def optimizer_of(optimizer: spec.Optimizer, parameters: Parameters) -> torch.opt
 @optimizer_of.register
 def _(optimizer: spec.SGD, parameters: Parameters) -> torch.optim.Optimizer:
     rate = _first(optimizer.learning_rate)
-    native = torch.optim.SGD(parameters, lr=rate, momentum=optimizer.momentum, fused=True)
+    native = torch.optim.SGD(
+        parameters, lr=rate, momentum=optimizer.momentum, weight_decay=optimizer.weight_decay, fused=True
+    )
     return _scheduled(native, optimizer.learning_rate)
 
 

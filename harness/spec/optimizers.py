@@ -35,17 +35,34 @@ class Optimizer:
         raise NotImplementedError
 
 
+Decays = Literal["all", "kernels"]
+"""What a decay of weights is for: all parameters, or the tensors that penalties act on too: kernels and
+tables, not biases, scales and shifts.
+"""
+
+
 @member("sgd")
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """v = momentum * v + g;  p = p - learning_rate * v. The learning rate stands outside of the velocity."""
+    """v = momentum * v + g;  p = p - learning_rate * v. The learning rate stands outside of the velocity.
+
+    `weight_decay` times the parameter joins its gradient first (Krizhevsky et al. 2012, He et al. 2016), for
+    the parameters that `decays` names: the gradient of an L2 penalty of half that rate, which no loss shows.
+    """
 
     learning_rate: LearningRate
     momentum: float = 0.0
+    weight_decay: float = later(0.0)
+    decays: Decays = later("all")
 
     def __post_init__(self) -> None:
         check_learning_rate(self.learning_rate)
         check_rate(momentum=self.momentum)
+        _check_decay(self.weight_decay)
+
+    def of(self, parameter: Parameter) -> SGD:
+        """Without decay where this tensor has none."""
+        return self if _decayed(self.decays, parameter) else replace(self, weight_decay=0.0)
 
     def slots(self, parameter: np.ndarray) -> Slots:
         """`velocity`, where there is momentum."""
@@ -56,6 +73,7 @@ class SGD(Optimizer):
     ) -> tuple[np.ndarray, Slots]:
         """One step."""
         rate = float(rate_at(self.learning_rate, count - 1))
+        gradient = gradient + self.weight_decay * parameter
         if not self.momentum:
             return parameter - rate * gradient, {}
         velocity = self.momentum * slots["velocity"] + gradient
@@ -70,8 +88,7 @@ class Adam(Optimizer):
     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
     p = p - learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon).
     `weight_decay` is decoupled (Loshchilov and Hutter 2019): first p = p - learning_rate * weight_decay * p,
-    for the parameters that `decays` names: "all", or the "kernels", which are the tensors that penalties act
-    on too: kernels and tables, not biases, scales and shifts.
+    for the parameters that `decays` names.
     """
 
     learning_rate: LearningRate = 1e-3
@@ -79,19 +96,17 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
-    decays: Literal["all", "kernels"] = later("all")
+    decays: Decays = later("all")
 
     def __post_init__(self) -> None:
         check_learning_rate(self.learning_rate)
         check_positive(epsilon=self.epsilon)
         check_rate(beta1=self.beta1, beta2=self.beta2)
-        if not self.weight_decay >= 0:
-            raise SpecError(f"must not be negative, got {self.weight_decay}", ("weight_decay",))
+        _check_decay(self.weight_decay)
 
     def of(self, parameter: Parameter) -> Adam:
         """Without decay where this tensor has none."""
-        decayed = self.decays == "all" or parameter.penalized
-        return self if decayed else replace(self, weight_decay=0.0)
+        return self if _decayed(self.decays, parameter) else replace(self, weight_decay=0.0)
 
     def slots(self, parameter: np.ndarray) -> Slots:
         """`first` and `second` moment."""
@@ -139,3 +154,12 @@ class RMSProp(Optimizer):
         second = self.rho * slots["second"] + (1 - self.rho) * gradient * gradient
         rate = float(rate_at(self.learning_rate, count - 1))
         return parameter - rate * gradient / np.sqrt(second + self.epsilon), {"second": second}
+
+
+def _check_decay(weight_decay: float) -> None:
+    if not weight_decay >= 0:
+        raise SpecError(f"must not be negative, got {weight_decay}", ("weight_decay",))
+
+
+def _decayed(decays: Decays, parameter: Parameter) -> bool:
+    return decays == "all" or parameter.penalized

@@ -90,8 +90,9 @@ def main() -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits_of(x)))
-            total = loss + 1e-4 * tf.add_n([tf.nn.l2_loss(each) for each in kernels])
-        gradients = tape.gradient(total, variables)
+        gradients = tape.gradient(loss, variables)
+        for number, each in enumerate(kernels):
+            gradients[number] += 1e-4 * each
         learning_rate = rate()
         for variable, velocity, gradient in zip(variables, velocities, gradients, strict=True):
             tf.raw_ops.ResourceApplyMomentum(
