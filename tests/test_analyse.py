@@ -379,6 +379,12 @@ def test_a_large_run_ranks_every_proven_contender_once(tmp_path: Path) -> None:
         assert rows["step_seconds"][rows["rank"].notna()].is_monotonic_increasing
 
 
+def test_the_same_times_in_another_order_share_a_rank(tmp_path: Path) -> None:
+    # Added up as they come, their logarithms differ in the last digit.
+    records = [*good("alpha", step_ms=(28.0, 1.0, 1.0, 0.5)), *good("beta", step_ms=(1.0, 28.0, 1.0, 0.5))]
+    assert loaded(tmp_path, records).summary["rank"].tolist() == [1, 1]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_summary_does_not_depend_on_the_order_of_records(tmp_path: Path, data: st.DataObject) -> None:

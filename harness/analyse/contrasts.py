@@ -247,7 +247,8 @@ def interval(values: Numbers) -> tuple[float, float, float]:
     """The mean of the finite values with its t interval, whose ends are NaN for fewer than two."""
     from scipy import stats
 
-    seen = values[np.isfinite(values)]
+    # In one order, whatever order they came in: sums differ in the last digit, and equals would be ranked.
+    seen = np.sort(values[np.isfinite(values)])
     if not len(seen):
         return float("nan"), float("nan"), float("nan")
     mean = float(seen.mean())
