@@ -381,7 +381,7 @@ def test_a_large_run_ranks_every_proven_contender_once(tmp_path: Path) -> None:
 
 def test_the_same_times_in_another_order_share_a_rank(tmp_path: Path) -> None:
     # Added up as they come, their logarithms differ in the last digit.
-    records = [*good("alpha", step_ms=(28.0, 1.0, 1.0, 0.5)), *good("beta", step_ms=(1.0, 28.0, 1.0, 0.5))]
+    records = [*good("alpha", step_ms=(28.0, 3.0, 0.7, 0.1)), *good("beta", step_ms=(28.0, 3.0, 0.1, 0.7))]
     assert loaded(tmp_path, records).summary["rank"].tolist() == [1, 1]
 
 

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_info
 import harness
 from harness import paths, score
 from harness.cli.progress import Display
+from harness.execute.local import Process, Worker, wait_any
 from tests.conftest import BACKENDS, Onespec
 
 Capture = pytest.CaptureFixture[str]
@@ -352,6 +353,34 @@ def test_a_job_run_again_by_hand_has_the_variables_that_it_had(
     found = json.loads(result.read_text())
     assert found["status"] == "ok"
     assert found["environment"]["variables"]["OMP_NUM_THREADS"] == "1"
+
+
+def test_processes_that_share_the_cores_wait_asleep_and_those_that_are_timed_as_they_like(
+    onespec: Onespec, suite: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out) == 0
+    waits = {
+        (record["kind"], record["environment"]["variables"].get("OMP_WAIT_POLICY"))
+        for record in records(out).values()
+    }
+    assert waits == {("verify", "passive"), ("memory", "passive"), ("measure", None)}
+    facts = harness.load(out).environments
+    assert "OMP_WAIT_POLICY" not in set(facts["name"]), "a report tells of the clocks' processes"
+
+
+def test_compiled_modules_are_kept_whatever_a_container_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    said = tmp_path / "said"
+    program = tmp_path / "program.py"
+    program.write_text(f"import sys; open({str(said)!r}, 'w').write(str(sys.dont_write_bytecode))")
+    command = Process(program, Path(sys.executable), {}, 1, tmp_path / "result", tmp_path / "log", 60.0)
+    monkeypatch.setattr(Process, "command", property(lambda self: [sys.executable, str(self.job_file)]))
+    worker = Worker(command)
+    wait_any([worker])
+    assert said.read_text() == "False"
 
 
 def test_scores_are_taken_without_threads_that_spin_on_beside_the_next_worker(

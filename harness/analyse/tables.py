@@ -194,10 +194,14 @@ def _judged(error: float | None, tolerance: float | None) -> Record:
 def environments(read: list[Record]) -> pd.DataFrame:
     """One row a fact about a contender's environment: `item` python, package, variable or setting.
 
-    A contender's records share one environment, so what differs between them is listed once each.
+    Facts are those of its timed processes, if there are any: proofs and memory passes, which share the cores,
+    have variables for that. What differs between a contender's records is listed once each.
     """
     rows: dict[tuple[str, str, str, str], None] = {}
+    timed = {record["contender"] for record in read if _clocked(record) and record.get("environment")}
     for record in read:
+        if record["contender"] in timed and not _clocked(record):
+            continue
         environment = record.get("environment") or {}
         facts: list[tuple[str, str, object]] = []
         if environment.get("python"):
@@ -206,6 +210,10 @@ def environments(read: list[Record]) -> pd.DataFrame:
             facts += [(item, *pair) for pair in sorted((environment.get(key) or {}).items())]
         rows |= {(record["contender"], item, name, str(value)): None for item, name, value in facts}
     return pd.DataFrame(sorted(rows), columns=["contender", "item", "name", "value"])
+
+
+def _clocked(record: Record) -> bool:
+    return bool(record["kind"] in ("pilot", "measure"))
 
 
 def _frame(rows: list[Record], columns: Iterable[str], numbers: Iterable[str]) -> pd.DataFrame:
