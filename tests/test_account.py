@@ -41,7 +41,7 @@ MEASURES = {
     "latency": [{"first_seconds": 0.25, "seconds": [0.125, 0.125]}],
     "learning": {"seconds": 2.0},
 }
-SPENT = {"data": 1.0, "inputs": 2.0, "jobs": 24.0, "report": 1.0}
+SPENT = {"data": 1.0, "inputs": 2.0, "jobs": 24.0, "ceilings": 3.0, "report": 1.0}
 
 
 def test_every_second_is_in_one_part_and_jobs_side_by_side_share_theirs() -> None:
@@ -67,7 +67,7 @@ def test_every_second_is_in_one_part_and_jobs_side_by_side_share_theirs() -> Non
             "failed": 3.0,
             "by_hand": 2.0,
             "between": 24 - 6 - 14,
-            **{part: SPENT[part] for part in ("data", "inputs", "report")},
+            **{part: SPENT[part] for part in ("data", "inputs", "ceilings", "report")},
         }
     )
     assert table["seconds"].sum() == pytest.approx(sum(SPENT.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from harness.worker.ceilings import ceilings
 from harness.worker.energy import Meter
 from harness.worker.job import Protocol
 from harness.worker.latency import MOST_CALLS, evaluate_latency, generate_latency, train_latency
+from harness.worker.measure import _steady_blocks
 from harness.worker.protocol import Setting
 from tests import synthetic
 from tests.backends.plain import build
@@ -72,6 +74,28 @@ def test_a_latency_is_of_one_call_with_its_wait_and_without_staging() -> None:
     assert len(set(built.trained)) == len(built.trained) == 1 + len(found["seconds"]), "batches of their own"
     assert set(built.staged) == {(1, 4)}
     assert 3 <= len(found["seconds"]) <= 12
+
+
+@pytest.mark.parametrize(("seconds", "staged"), [(0.001, 1), (0.02, 4)])
+def test_timed_blocks_of_whole_epochs_are_staged_once_and_shorter_ones_anew(
+    seconds: float, staged: int
+) -> None:
+    class Steps(Sleeper):
+        def train(self, order: np.ndarray) -> None:
+            self.trained.append(order.tobytes())
+            self.pending += self.seconds * len(order)
+
+    built = Steps(seconds)
+    protocol = Protocol(warmup_seconds=0.0, block_seconds=0.01, train_blocks=4)
+    job = SimpleNamespace(
+        protocol=protocol, device="cpu", epochs=lambda: np.arange(24, dtype=np.int32).reshape(2, 3, 4)
+    )
+    order = iter(np.arange(10_000, dtype=np.int32).reshape(-1, 4))
+    blocks, _, _ = _steady_blocks(cast(Any, job), cast(Any, built), None, order)
+    timed = [block for block in blocks if not block["warmup"]]
+    assert len(timed) == 4
+    assert len(built.staged) == len(blocks) - len(timed) + staged
+    assert len(set(built.trained[-4:])) == staged
 
 
 def test_inference_has_a_latency_for_each_batch_size() -> None:

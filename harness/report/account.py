@@ -13,6 +13,7 @@ _WORDS = {
     "build": "models, weights and data in place; first steps, with compilation",
     "measured": "measured work: steps, passes, single calls, training by the recipe, memory passes",
     "by_hand": "scripts written by hand",
+    "ceilings": "what the machine can do: a matrix product, a memory copy",
     "process": "processes: start of the interpreter, the job read, the result written, end",
     "within": "in the processes between the clocks: staging, scores, garbage collected",
     "proof": "the contenders' side of the proof",
@@ -21,7 +22,6 @@ _WORDS = {
     "data": "data: download and preparation",
     "environments": "environments",
     "inputs": "weights, batch orders, the reference's side of the proof",
-    "ceilings": "what the machine can do",
     "report": "analysis and report",
 }
 

@@ -16,7 +16,6 @@ NUMPY_SECONDS = perf_counter() - _before
 """Every framework imports NumPy: where it was not loaded before, this is a part of their own imports."""
 
 import ctypes  # noqa: E402
-import importlib.metadata  # noqa: E402
 import os  # noqa: E402
 import platform  # noqa: E402
 import signal  # noqa: E402
@@ -99,6 +98,9 @@ def _one_line(error: Exception) -> str:
 def _environment(
     prefixes: tuple[str, ...], given: dict[str, str], in_force: dict[str, Any]
 ) -> dict[str, Any]:
+    # Every process pays for an import above; frameworks bring this one along.
+    import importlib.metadata
+
     packages = {
         distribution.metadata["Name"]: distribution.version
         for distribution in importlib.metadata.distributions()

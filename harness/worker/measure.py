@@ -107,7 +107,15 @@ def _endless(epochs: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _block(built: Built, placed: Any, batches: Iterator[np.ndarray], steps: int) -> float:
-    staged = built.stage(placed, np.stack([next(batches) for _ in range(steps)]))
+    return _run(built, built.stage(placed, _next(batches, steps)))
+
+
+def _next(batches: Iterator[np.ndarray], steps: int) -> np.ndarray:
+    return np.stack([next(batches) for _ in range(steps)])
+
+
+def _run(built: Built, staged: Any) -> float:
+    """The seconds of the steps that are staged."""
     built.wait()
     start = perf_counter()
     built.train(staged)
@@ -123,6 +131,7 @@ def _steady_blocks(
     Beside them is what was used from the first timed block to the last: by this process (`Usage.since`), and
     of energy by the machine (`energy.between`).
     How many steps are enough is told by the fastest block so far: a disturbance must not make blocks short.
+    A block that is an epoch or longer has the batches of the one before it, which are staged once.
     """
     protocol = job.protocol
     blocks: list[dict[str, Any]] = []
@@ -137,8 +146,11 @@ def _steady_blocks(
         steps = min(2 * steps, enough)
     meters = energy.read(job.device)
     before = Usage.now()
-    for _ in range(protocol.train_blocks):
-        blocks.append({"steps": steps, "seconds": _block(built, placed, batches, steps), "warmup": False})
+    whole_epochs = steps >= len(job.epochs()[0])
+    for number in range(protocol.train_blocks):
+        if number == 0 or not whole_epochs:
+            staged = built.stage(placed, _next(batches, steps))
+        blocks.append({"steps": steps, "seconds": _run(built, staged), "warmup": False})
     steady = before.since()
     used = energy.between(meters, energy.read(job.device), energy.lacking(job.device))
     return blocks, steady, used

@@ -95,7 +95,9 @@ class Built(ABC):
 
     @abstractmethod
     def stage(self, placed: Any, order: np.ndarray) -> Any:
-        """Batches to come, made ready for `train` or `evaluate`: indices int32 (batches, batch)."""
+        """Batches to come, made ready for `train` or `evaluate`, once or again and again: indices int32
+        (batches, batch).
+        """
 
     @abstractmethod
     def train(self, staged: Any) -> Any:
