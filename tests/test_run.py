@@ -365,8 +365,19 @@ def test_processes_that_share_the_cores_wait_asleep_and_those_that_are_timed_as_
         for record in records(out).values()
     }
     assert waits == {("verify", "passive"), ("memory", "passive"), ("measure", None)}
-    facts = harness.load(out).environments
+    facts = harness.load(str(out)).environments
     assert "OMP_WAIT_POLICY" not in set(facts["name"]), "a report tells of the clocks' processes"
+
+
+def test_what_precedes_a_program_in_memory_has_another_length_in_each_process(
+    onespec: Onespec, suite: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert onespec("run", suite, "--out", out) == 0
+    jobs = [json.loads(path.read_text()) for path in (out / "work" / "jobs").glob("*[0-9].json")]
+    lengths = [len(job["variables"]["ONESPEC_PADDING"]) for job in jobs]
+    assert len(lengths) > 2
+    assert len(set(lengths)) == len(lengths)
 
 
 def test_compiled_modules_are_kept_whatever_a_container_says(

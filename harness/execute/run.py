@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -36,6 +37,15 @@ which pass runs beside which is drawn anew in each round."""
 SHARING = {"OMP_WAIT_POLICY": "passive"}
 """Variables of jobs that share the cores. Threads that spin while they wait take the core that the others
 wait for: beside an importing process MXNet's 50 steps of a memory pass took 3 to 12 s in place of 0.12.
+"""
+
+PADDING = "ONESPEC_PADDING"
+PADDING_BYTES = 4096
+"""A variable of every process, of a length below this that is drawn anew for each. How long the variables
+and the words of a command line are moves what else is in memory, and so the time and memory of a program
+that does not look at them (Mytkowicz et al. 2009, "Producing wrong data without doing anything obviously
+wrong!"): torch and its twin, whose name is longer, differed by 0.6 MiB in every pass of a run, in the next
+the other way round.
 """
 
 REPEATED_SHARE = 0.25
@@ -177,6 +187,7 @@ class Run:
             folder / f"{stem}.json",
             interpreter,
             {
+                PADDING: "x" * Random(f"{job.seed}/{stem}").randrange(PADDING_BYTES),
                 **({} if timed else SHARING),
                 **self.protocol.variables,
                 **{name: text.replace("{cache}", str(cache)) for name, text in own.items()},

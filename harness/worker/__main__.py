@@ -51,7 +51,8 @@ def run(job: Job) -> dict[str, Any]:
         backend = load_backend(job.backend.name, Path(job.backend.folder))
         loaded_seconds = perf_counter() - start
         import_seconds = NUMPY_SECONDS + loaded_seconds
-        settings.settle(job.protocol)
+        # To look for the little garbage of an import takes longer than to build a small model.
+        settings.settle(job.protocol, collect=False)
         build = backend.build
         prefixes += getattr(backend, "VARIABLES", ())
         if job.kind == "verify":

@@ -35,11 +35,12 @@ def apply(protocol: Protocol, threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def settle(protocol: Protocol) -> None:
+def settle(protocol: Protocol, *, collect: bool = True) -> None:
     """Collect garbage, then keep the collector from what is left ("freeze"), or from everything ("off")."""
     if protocol.gc == "default":
         return
-    gc.collect()
+    if collect:
+        gc.collect()
     gc.freeze()
     if protocol.gc == "off":
         gc.disable()
