@@ -16,6 +16,7 @@ import pytest
 
 from harness import environments, paths
 from harness.catalogue import Contender, backends, contender
+from harness.execute.local import NOT_HANDED_ON
 from tests import dropped
 from tests.faults import FAULTS, PATCHES, attention, generation, layers, recurrent, training
 from tests.proving_ground import PROGRAMS, write_job
@@ -94,7 +95,7 @@ def said(who: Contender, folder: Path, python: Path, *words: str) -> Any:
     finished = subprocess.run(
         [str(python), "-m", *words],
         cwd=paths.root(),
-        env={**os.environ, "OMP_NUM_THREADS": "1", **_variables(who, folder)},
+        env=variables(who, folder),
         capture_output=True,
         text=True,
         timeout=1800,
@@ -104,8 +105,11 @@ def said(who: Contender, folder: Path, python: Path, *words: str) -> Any:
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def _variables(who: Contender, folder: Path) -> dict[str, str]:
-    return {name: value.replace("{cache}", str(folder)) for name, value in who.mode.variables.items()}
+def variables(who: Contender, folder: Path) -> dict[str, str]:
+    """Of a process of the tests: one thread, since two run at a time; compiled modules are kept."""
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_HANDED_ON}
+    own = {name: value.replace("{cache}", str(folder)) for name, value in who.mode.variables.items()}
+    return {**kept, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **own}
 
 
 def assert_proven(found: Found, names: Iterable[str]) -> None:

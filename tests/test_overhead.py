@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from harness.spec.optimizers import SGD, Optimizer
 from harness.spec.program import Program
 from harness.spec.reference import Reference
 from tests.conftest import Onespec
+from tests.test_frameworks import variables
 
 Capture = pytest.CaptureFixture[str]
 
@@ -43,7 +43,11 @@ def table(ratios: dict[str, float], blocks: int = 8, noise: float = 0.003) -> pd
         for name, ratio in ratios.items():
             for entry, log in ((name, np.log(ratio)), (name + BY_HAND, 0.0)):
                 seconds = np.exp(log + effect + random.normal(0, noise)) / 1000
-                rows.append({"workload": "w", "contender": entry, "block": block, "step_seconds": seconds})
+                rows += [
+                    {"workload": "w", "contender": entry, "block": block, "kind": "train", "index": turn}
+                    | {"steps": 4.0, "seconds": 4 * drift * seconds, "warmup": False}
+                    for turn, drift in enumerate((9.0 if entry == name else 1.0, 1.0, 1.5, 2.0, 2.5, 3.0))
+                ]
     meta = {"made_by": "overhead", "workloads": {"w": {}}, "contenders": [*ratios]}
     found = overheads(meta, pd.DataFrame(rows))
     assert found is not None
@@ -274,7 +278,7 @@ def test_a_script_trains_what_the_spec_says(trained: Callable[[str], Trained], n
             *map(str, (folder, folder / "order.npy", folder / "weights.npz", 1, STEPS, 1, who.mode.name)),
         ],
         cwd=paths.root(),
-        env={**os.environ, "OMP_NUM_THREADS": "1", **who.mode.variables},
+        env=variables(who, folder),
         capture_output=True,
         text=True,
         timeout=300,

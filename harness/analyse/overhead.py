@@ -1,4 +1,4 @@
-"""A contender's step time over that of its script written by hand, paired by block."""
+"""A contender's step time over that of its script written by hand, paired turn by turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analyse.comparisons import of_ratios, too_few, wide
+from harness.analyse.comparisons import of_ratios, too_few
 from harness.analyse.contrasts import compare, judge
 from harness.plan.overhead import BY_HAND
 
@@ -19,24 +19,30 @@ COLUMNS = (
 )
 
 
-def overheads(meta: dict[str, Any], measured: pd.DataFrame) -> pd.DataFrame | None:
-    """One row a workload and contender with `COLUMNS`; None of a run without scripts.
+WARM_UP_SHARE = 0.25
+"""Of the turns, from the first, that do not count: a script has little warm-up of its own."""
 
-    The two step times are geometric means over processes; `estimate` is the mean ratio with the 95 % interval
-    of this one comparison, from `low` to `high`. The verdict is `within` where the interval lies below 1.02
-    as a whole, `beyond` where it lies above, else `not told`. `detectable` is the overhead that 80 % of such
-    comparisons tell from none.
+
+def overheads(meta: dict[str, Any], samples: pd.DataFrame) -> pd.DataFrame | None:
+    """One row a workload and contender with `COLUMNS`, from the table of `harness.analyse.tables.samples`;
+    None of a run without scripts.
+
+    A pair of processes, which took turns, gives one observation: the median over its turns of the ratio of
+    their step times. The two step times are geometric means over processes of their medians; `estimate` is
+    the mean ratio over pairs with the 95 % interval of this one comparison, from `low` to `high`. The verdict
+    is `within` where the interval lies below 1.02 as a whole, `beyond` where it lies above, else `not told`.
+    `detectable` is the overhead that 80 % of such comparisons tell from none.
     """
     if meta.get("made_by") != "overhead":
         return None
     rows = []
     for workload in meta["workloads"]:
         for name in meta["contenders"]:
-            pair = wide(measured, workload, [name + BY_HAND, name], "block", "step_seconds")
-            logs = pair.transform(np.log)
-            difference = (logs[name] - logs[name + BY_HAND]).to_numpy(dtype=float)[:, None]
+            logs = _turns(samples, workload, name)
+            by_pair = logs.groupby("block").median()
+            difference = by_pair["ratio"].to_numpy(dtype=float)[:, None]
             found = of_ratios(judge(compare(difference, float(np.log1p(LIMIT)))), LIMIT).iloc[0]
-            ours, theirs = (float(np.exp(logs[column].mean())) for column in (name, name + BY_HAND))
+            ours, theirs = (float(np.exp(by_pair[column].mean())) for column in ("ours", "theirs"))
             pairs = int(found["pairs"])
             rows.append(
                 {
@@ -48,6 +54,24 @@ def overheads(meta: dict[str, Any], measured: pd.DataFrame) -> pd.DataFrame | No
                 }
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _turns(samples: pd.DataFrame, workload: str, contender: str) -> pd.DataFrame:
+    """One row a turn that both took and that counts: `block`, and the logarithms of the step times of the
+    contender (`ours`) and the script (`theirs`) and of their `ratio`.
+    """
+    mine = samples[(samples["workload"] == workload) & (samples["kind"] == "train") & ~samples["warmup"]]
+    mine = mine.sort_values("index")
+    mine = mine.assign(
+        turn=mine.groupby(["contender", "block"]).cumcount(), log=np.log(mine["seconds"] / mine["steps"])
+    )
+    sides = [mine[mine["contender"] == entry] for entry in (contender, contender + BY_HAND)]
+    ours, theirs = (side[["block", "turn", "log"]] for side in sides)
+    both = ours.merge(theirs, on=["block", "turn"], suffixes=("_ours", "_theirs"))
+    both = both.rename(columns={"log_ours": "ours", "log_theirs": "theirs"})
+    last = both.groupby("block")["turn"].transform("max")
+    counted = both[both["turn"] >= WARM_UP_SHARE * (last + 1)]
+    return counted.assign(ratio=counted["ours"] - counted["theirs"]).drop(columns="turn")
 
 
 def _verdict(low: float, high: float) -> str:

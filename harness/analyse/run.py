@@ -130,7 +130,7 @@ def load(path: str | Path) -> Run:
         superseded=superseded,
         latencies=latencies(tables.latencies([record for record in kept if _counts(record)])),
         calibration=calibration(meta, measured, passes),
-        overheads=overheads(meta, measured),
+        overheads=overheads(meta, samples),
         account=account(meta, read),
     )
 

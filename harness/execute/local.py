@@ -15,6 +15,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 from harness import paths
+from harness.worker.turns import VARIABLE
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -33,6 +34,9 @@ class Process:
     result: Path
     log: Path
     time_limit_seconds: float
+    turns: tuple[int, int, str] | None = None
+    """Its ends of the pipes by which it takes turns with another process, and its role
+    (`harness.worker.turns`)."""
 
     @property
     def given(self) -> dict[str, str]:
@@ -85,6 +89,7 @@ class Worker:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    pass_fds=process.turns[:2] if process.turns else (),
                 )
             except OSError as error:
                 self.ending = f"broken: {error.strerror}"
@@ -191,7 +196,8 @@ def _environment(process: Process) -> dict[str, str]:
         if name not in NOT_HANDED_ON and not name.startswith("UV_")
     }
     shared = {"PYTHONPATH": str(paths.root()), "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
-    return {**kept, **shared, **process.given}
+    turns = {VARIABLE: ",".join(map(str, process.turns))} if process.turns else {}
+    return {**kept, **shared, **turns, **process.given}
 
 
 def _failure(ending: str, process: Process) -> dict[str, str]:

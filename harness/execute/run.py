@@ -30,9 +30,15 @@ from harness.worker.job import Job, JobBackend, Protocol, write_json
 Watcher = Callable[[PlannedJob, Record | None], None]
 """Told of each job twice: as it starts (no record yet) and with its record."""
 
-SIDE_BY_SIDE: dict[Kind, int] = {"verify": 2, "memory": 2, "pilot": 1, "measure": 1}
-"""Jobs at a time. A clock has the machine to itself; a proof or a memory pass leaves most of a core idle, and
-which pass runs beside which is drawn anew in each round."""
+KINDS: tuple[Kind, ...] = ("verify", "memory", "pilot", "measure")
+TIMED: frozenset[Kind] = frozenset({"pilot", "measure"})
+"""A clock has the machine to itself."""
+
+SIDE_BY_SIDE = 2
+"""Other jobs at a time on the CPU: a proof or a memory pass leaves most of a core idle, and which pass runs
+beside which is drawn anew in each round. An accelerator has one job at a time, whatever it is: JAX takes
+three quarters of a GPU's memory at its first use, and nothing would be left for a second one.
+"""
 
 SHARING = {"OMP_WAIT_POLICY": "passive"}
 """Variables of jobs that share the cores. Threads that spin while they wait take the core that the others
@@ -94,7 +100,7 @@ class Run:
     records: dict[str, Record] = field(default_factory=dict)
     repeats_left: int = 0
 
-    def execute(self, jobs: Iterable[PlannedJob], kinds: Iterable[Kind] = tuple(SIDE_BY_SIDE)) -> None:
+    def execute(self, jobs: Iterable[PlannedJob], kinds: Iterable[Kind] = KINDS) -> None:
         """Run every job that has no record that counts, except those of a contender that is not proven.
 
         A timed job that something disturbed is run again at once, so that it stays among those of its block;
@@ -104,11 +110,14 @@ class Run:
         jobs = list(jobs)
         recorded = self.store.records()
         self.records = {record["job"]: record for record in recorded}
-        timed = sum(SIDE_BY_SIDE[job.kind] == 1 for job in jobs)
+        timed = sum(job.kind in TIMED for job in jobs)
         self.repeats_left = math.ceil(REPEATED_SHARE * timed) - sum(map(superseded, recorded))
         left = [found for job in jobs if (found := self._left(job)) is not None]
         for kind in kinds:
-            self._some(iter([job for job in left if job.kind == kind]), SIDE_BY_SIDE[kind])
+            self._some([job for job in left if job.kind == kind], self._at_a_time(kind))
+
+    def _at_a_time(self, kind: Kind) -> int:
+        return SIDE_BY_SIDE if kind not in TIMED and self.device == "cpu" else 1
 
     def _left(self, job: PlannedJob) -> PlannedJob | None:
         """The job as it is still to be run; None where it is done."""
@@ -159,9 +168,10 @@ class Run:
             # The run was interrupted between the worker's end and its record.
             self._record(started, {**finished, "wall_seconds": None}, None)
             return
-        if SIDE_BY_SIDE[job.kind] == 1:
-            started = replace(started, watch=Watch(self.device))
-        running[Worker(process)] = started
+        running[Worker(process)] = replace(started, watch=self._watch(job))
+
+    def _watch(self, job: PlannedJob) -> Watch | None:
+        return Watch(self.device) if job.kind in TIMED else None
 
     def _process(self, job: PlannedJob, contender: Contender, interpreter: Path) -> Process:
         """The job's process, with the file that it reads."""
@@ -178,8 +188,7 @@ class Run:
         stem = _stem(job)
         # Neither proofs nor a pilot nor a twin warm the compile cache that the first measurement finds cold.
         # A memory pass finds it as the proof left it, a further entry's as its original's did.
-        timed = SIDE_BY_SIDE[job.kind] == 1
-        whose, what = (job.contender, job.kind) if timed else (job.entered, "proof")
+        whose, what = (job.contender, job.kind) if job.kind in TIMED else (job.entered, "proof")
         cache = self.store.work / "cache" / whose.replace(":", "-") / what
         cache.mkdir(parents=True, exist_ok=True)
         own = contender.mode.variables
@@ -188,7 +197,7 @@ class Run:
             interpreter,
             {
                 PADDING: "x" * Random(f"{job.seed}/{stem}").randrange(PADDING_BYTES),
-                **({} if timed else SHARING),
+                **(SHARING if self._at_a_time(job.kind) > 1 else {}),
                 **self.protocol.variables,
                 **{name: text.replace("{cache}", str(cache)) for name, text in own.items()},
             },

@@ -18,8 +18,9 @@ from harness.report.numbers import percent, significant, span, whole
 
 _TITLES = ("Contender", "Workload", "Harness (ms)", "By hand (ms)", "Ratio (95 %)", "Verdict", "Could detect")
 METHOD = (
-    "The harness's steady step time over that of a script of the same work written by hand, block by block: "
-    f"the two take turns, each in a fresh process. The aim is a ratio of at most {1 + LIMIT:g}: *within* "
+    "The harness's step time over that of a script of the same work written by hand. Each pair of fresh "
+    "processes takes turns, a block of steps each, while the other one is parked: its observation is the "
+    f"median ratio of neighbouring blocks. The aim is a ratio of at most {1 + LIMIT:g}: *within* "
     "where the 95 % interval of the ratio lies below that as a whole, *beyond* where it lies above, else not "
     "told."
 )

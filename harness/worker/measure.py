@@ -26,6 +26,7 @@ from harness.worker.memory import memory_bytes
 from harness.worker.planted import slowed
 from harness.worker.protocol import Built, Tensors
 from harness.worker.settings import settle
+from harness.worker.turns import Turns
 from harness.worker.usage import Usage
 
 EVALUATION_BATCH = 256
@@ -146,11 +147,14 @@ def _steady_blocks(
         steps = min(2 * steps, enough)
     meters = energy.read(job.device)
     before = Usage.now()
+    turns = Turns.of_environment()
+    turns.next()
     whole_epochs = steps >= len(job.epochs()[0])
     for number in range(protocol.train_blocks):
         if number == 0 or not whole_epochs:
             staged = built.stage(placed, _next(batches, steps))
         blocks.append({"steps": steps, "seconds": _run(built, staged), "warmup": False})
+        turns.next()
     steady = before.since()
     used = energy.between(meters, energy.read(job.device), energy.lacking(job.device))
     return blocks, steady, used
