@@ -50,8 +50,10 @@ def pair(folder: Path, blocks: tuple[int, int]) -> list[str]:
 
 def test_a_turn_is_staging_and_a_block_and_the_leader_has_the_first(tmp_path: Path) -> None:
     wrote = pair(tmp_path, (3, 3))
-    warm_up = 2 * 2 * WARM_UP_BLOCKS
-    assert wrote[warm_up:] == [
+    warm_up = 2 * WARM_UP_BLOCKS
+    assert {line[0] for line in wrote[:warm_up]} == {"a"}
+    assert {line[0] for line in wrote[warm_up : 2 * warm_up]} == {"b"}
+    assert wrote[2 * warm_up :] == [
         f"{name}{block} {what}" for block in (2, 3, 4) for name in "ab" for what in ("stages", "ran")
     ]
 
@@ -63,8 +65,7 @@ def test_who_is_left_goes_on_alone(tmp_path: Path, blocks: tuple[int, int]) -> N
         assert f"{name}{1 + count} ran" in wrote
 
 
-def test_without_the_variable_every_turn_is_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    turns = Turns.of_environment()
-    turns.next()
+def test_without_a_partner_every_turn_is_ones_own() -> None:
+    turns = Turns(None)
+    turns.begin()
     turns.next()

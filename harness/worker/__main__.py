@@ -24,7 +24,7 @@ import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from harness.worker import settings  # noqa: E402
+from harness.worker import settings, turns  # noqa: E402
 from harness.worker.backend import load_backend  # noqa: E402
 from harness.worker.job import Job, write_json  # noqa: E402
 from harness.worker.measure import Diverged, exercise, measure  # noqa: E402
@@ -133,6 +133,7 @@ def main() -> None:
     if not job.variables.items() <= os.environ.items():
         # Run by hand: libraries that are loaded already have read their variables.
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **job.variables})
+    turns.own().begin()
     write_json(Path(job.result), run(job))
     # Frameworks' own threads can hang or crash on the way out; what had to be said is on disk.
     sys.stdout.flush()

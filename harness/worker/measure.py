@@ -26,7 +26,7 @@ from harness.worker.memory import memory_bytes
 from harness.worker.planted import slowed
 from harness.worker.protocol import Built, Tensors
 from harness.worker.settings import settle
-from harness.worker.turns import Turns
+from harness.worker.turns import own
 from harness.worker.usage import Usage
 
 EVALUATION_BATCH = 256
@@ -147,7 +147,7 @@ def _steady_blocks(
         steps = min(2 * steps, enough)
     meters = energy.read(job.device)
     before = Usage.now()
-    turns = Turns.of_environment()
+    turns = own()
     turns.next()
     whole_epochs = steps >= len(job.epochs()[0])
     for number in range(protocol.train_blocks):

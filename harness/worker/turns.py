@@ -1,8 +1,9 @@
 """Two processes that take turns: each runs a block of steps while the other one is parked.
 
-What a shared machine does from second to second befalls both alike, and cancels in the ratio of neighbouring
-blocks. Turns go through two pipes, whose ends a process is told by a variable; without it, or when the other
-process has ended, every turn is its own.
+What a shared machine does from second to second befalls both alike, and cancels in the ratio of
+neighbouring blocks. The first turn of each is all that it does until it is warm: beside another's import a
+worker would find out wrongly how many steps fill a block. Turns go through two pipes, whose ends a process
+is told by a variable; without it, or when the other process has ended, every turn is its own.
 
 `python -m harness.worker.turns SCRIPT ...` runs a script that knows nothing of this: it is parked where it
 reads its clock at the end of a block.
@@ -10,6 +11,7 @@ reads its clock at the end of a block.
 
 from __future__ import annotations
 
+import functools
 import os
 import runpy
 import sys
@@ -34,15 +36,14 @@ class Turns:
         if told:
             read, write, role = told.split(",")
             self.ends = int(read), int(write)
-            # A follower says that it is ready as it would hand over a turn.
-            self.holds = role == FOLLOWS
+            self.holds = role == LEADS
             for end in self.ends:
                 os.set_inheritable(end, False)
 
-    @classmethod
-    def of_environment(cls) -> Turns:
-        """As the variable says, which compilers that are started from here do not see."""
-        return cls(os.environ.pop(VARIABLE, None))
+    def begin(self) -> None:
+        """Sleep until this process's first turn; the leader has it from the start."""
+        if not self.holds:
+            self.next()
 
     def next(self) -> None:
         """Hand over the turn, if this process has it, and sleep until it is this one's again."""
@@ -60,9 +61,16 @@ class Turns:
             self.ends = None
 
 
+@functools.cache
+def own() -> Turns:
+    """This process's, as the variable says, which compilers that are started from here do not see."""
+    return Turns(os.environ.pop(VARIABLE, None))
+
+
 def main() -> None:
     """Run the script that the command line names, with the words after it."""
-    turns = Turns.of_environment()
+    turns = own()
+    turns.begin()
     script = sys.argv[1]
     clock, readings = time.perf_counter, 0
 
