@@ -57,6 +57,11 @@ epochs = 1
 Onespec = Callable[..., int]
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes by their number: archives hold the time they were made at, and a test has one name."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True, scope="session")
 def interrupts() -> None:
     """Interrupts arrive, here and in processes started from here, also where the tests run in the background
