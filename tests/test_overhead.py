@@ -141,6 +141,9 @@ def test_scripts_run_in_turn_with_workers_and_are_recorded_like_them(
     blocks = records["tiny/plain~by-hand/measure/1"]["measures"]["train_blocks"]
     pilot = [one for one in records["tiny/plain/pilot/0"]["measures"]["train_blocks"] if not one["warmup"]]
     assert {block["steps"] for block in blocks} == {pilot[0]["steps"]}
+    energy = records["tiny/plain/measure/1"]["measures"]["energy"]
+    assert energy["joules"] is None
+    assert "took turns" in energy["reason"], "the machine's meters know of no turns"
     assert blocks[0]["seconds"] == pytest.approx(float(step_seconds) * pilot[0]["steps"])
     assert "Overhead" in (out / "report" / "index.html").read_text()
     (out / "records.jsonl").write_text("")

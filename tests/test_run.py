@@ -19,6 +19,10 @@ import harness
 from harness import paths, score
 from harness.cli.progress import Display
 from harness.execute.local import Process, Worker, wait_any
+from harness.execute.run import Run
+from harness.plan.jobs import KINDS
+from harness.plan.suite import ProtocolTable
+from harness.store import Store
 from tests.conftest import BACKENDS, Onespec
 
 Capture = pytest.CaptureFixture[str]
@@ -367,6 +371,13 @@ def test_processes_that_share_the_cores_wait_asleep_and_those_that_are_timed_as_
     assert waits == {("verify", "passive"), ("memory", "passive"), ("measure", None)}
     facts = harness.load(str(out)).environments
     assert "OMP_WAIT_POLICY" not in set(facts["name"]), "a report tells of the clocks' processes"
+
+
+@pytest.mark.parametrize(("device", "together"), [("cpu", 2), ("cuda:0", 1)])
+def test_on_an_accelerator_no_job_has_a_neighbour(tmp_path: Path, device: str, together: int) -> None:
+    run = Run(Store(tmp_path), {}, {}, device, 1, ProtocolTable())
+    at_a_time = {kind: run._at_a_time(kind) for kind in KINDS}
+    assert at_a_time == {"verify": together, "memory": together, "pilot": 1, "measure": 1}
 
 
 def test_what_precedes_a_program_in_memory_has_another_length_in_each_process(

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plan.jobs import TIMED
+
 Record = dict[str, Any]
 
 _TEXT = ("job", "kind", "workload", "fingerprint", "contender", "device", "status", "reason")
@@ -198,9 +200,9 @@ def environments(read: list[Record]) -> pd.DataFrame:
     have variables for that. What differs between a contender's records is listed once each.
     """
     rows: dict[tuple[str, str, str, str], None] = {}
-    timed = {record["contender"] for record in read if _clocked(record) and record.get("environment")}
+    timed = {record["contender"] for record in read if record["kind"] in TIMED and record.get("environment")}
     for record in read:
-        if record["contender"] in timed and not _clocked(record):
+        if record["contender"] in timed and record["kind"] not in TIMED:
             continue
         environment = record.get("environment") or {}
         facts: list[tuple[str, str, object]] = []
@@ -210,10 +212,6 @@ def environments(read: list[Record]) -> pd.DataFrame:
             facts += [(item, *pair) for pair in sorted((environment.get(key) or {}).items())]
         rows |= {(record["contender"], item, name, str(value)): None for item, name, value in facts}
     return pd.DataFrame(sorted(rows), columns=["contender", "item", "name", "value"])
-
-
-def _clocked(record: Record) -> bool:
-    return bool(record["kind"] in ("pilot", "measure"))
 
 
 def _frame(rows: list[Record], columns: Iterable[str], numbers: Iterable[str]) -> pd.DataFrame:

@@ -185,7 +185,7 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 NOT_HANDED_ON = frozenset({"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"})
 """Of the user's variables. What containers set to stay small, that Python keep no compiled modules, would
-have it compile a framework's anew in every process: torch's import takes 1.3 s, and with that 2.8 to 6 s.
+have it compile a framework's anew in every process: imports took two to four times as long.
 """
 
 

@@ -17,7 +17,7 @@ from harness import hazards, score
 from harness.catalogue import Contender
 from harness.execute.local import Process, Worker, wait_any
 from harness.execute.noise import Noise, Watch
-from harness.plan.jobs import Kind, PlannedJob
+from harness.plan.jobs import KINDS, TIMED, Kind, PlannedJob
 from harness.plan.suite import ProtocolTable
 from harness.plan.workloads import Inputs, Workload
 from harness.score.case import Case, ScoreError
@@ -30,19 +30,15 @@ from harness.worker.job import Job, JobBackend, Protocol, write_json
 Watcher = Callable[[PlannedJob, Record | None], None]
 """Told of each job twice: as it starts (no record yet) and with its record."""
 
-KINDS: tuple[Kind, ...] = ("verify", "memory", "pilot", "measure")
-TIMED: frozenset[Kind] = frozenset({"pilot", "measure"})
-"""A clock has the machine to itself."""
-
 SIDE_BY_SIDE = 2
 """Other jobs at a time on the CPU: a proof or a memory pass leaves most of a core idle, and which pass runs
-beside which is drawn anew in each round. An accelerator has one job at a time, whatever it is: JAX takes
-three quarters of a GPU's memory at its first use, and nothing would be left for a second one.
+beside which is drawn anew in each round. An accelerator has one job at a time, whatever it is: there are
+frameworks that take most of its memory at their first use, and nothing would be left for a second one.
 """
 
 SHARING = {"OMP_WAIT_POLICY": "passive"}
 """Variables of jobs that share the cores. Threads that spin while they wait take the core that the others
-wait for: beside an importing process MXNet's 50 steps of a memory pass took 3 to 12 s in place of 0.12.
+wait for: beside an importing process the 50 steps of a memory pass took 3 to 12 s in place of 0.12.
 """
 
 PADDING = "ONESPEC_PADDING"
@@ -50,8 +46,8 @@ PADDING_BYTES = 4096
 """A variable of every process, of a length below this that is drawn anew for each. How long the variables
 and the words of a command line are moves what else is in memory, and so the time and memory of a program
 that does not look at them (Mytkowicz et al. 2009, "Producing wrong data without doing anything obviously
-wrong!"): torch and its twin, whose name is longer, differed by 0.6 MiB in every pass of a run, in the next
-the other way round.
+wrong!"): a contender and its twin, whose name is longer, differed by 0.6 MiB in every pass of a run, in the
+next the other way round.
 """
 
 REPEATED_SHARE = 0.25

@@ -11,6 +11,9 @@ import numpy as np
 from harness.worker.job import Planted
 
 Kind = Literal["verify", "memory", "pilot", "measure"]
+KINDS: tuple[Kind, ...] = ("verify", "memory", "pilot", "measure")
+TIMED: frozenset[Kind] = frozenset({"pilot", "measure"})
+"""Those whose clocks count: each has the machine to itself."""
 
 MARK = "~"
 """Begins what the name of a contender's further entry ends in."""

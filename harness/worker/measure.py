@@ -145,9 +145,11 @@ def _steady_blocks(
         fastest_step_seconds = min(fastest_step_seconds, seconds / steps)
         enough = max(1, round(protocol.block_seconds / fastest_step_seconds))
         steps = min(2 * steps, enough)
-    meters = energy.read(job.device)
-    before = Usage.now()
     turns = own()
+    # The machine's meters would count the other process's turns as well.
+    metered = turns.alone
+    meters = energy.read(job.device) if metered else {}
+    before = Usage.now()
     turns.next()
     whole_epochs = steps >= len(job.epochs()[0])
     for number in range(protocol.train_blocks):
@@ -156,7 +158,8 @@ def _steady_blocks(
         blocks.append({"steps": steps, "seconds": _run(built, staged), "warmup": False})
         turns.next()
     steady = before.since()
-    used = energy.between(meters, energy.read(job.device), energy.lacking(job.device))
+    reason = energy.lacking(job.device) if metered else "another process took turns with this one"
+    used = energy.between(meters, energy.read(job.device), reason)
     return blocks, steady, used
 
 

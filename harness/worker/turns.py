@@ -40,6 +40,11 @@ class Turns:
             for end in self.ends:
                 os.set_inheritable(end, False)
 
+    @property
+    def alone(self) -> bool:
+        """Whether every turn is this process's."""
+        return self.ends is None
+
     def begin(self) -> None:
         """Sleep until this process's first turn; the leader has it from the start."""
         if not self.holds:
