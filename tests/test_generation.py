@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,33 @@ def test_each_token_is_the_largest_logit_of_one_look_at_all_before_it(name: str)
     seen = reference.predict(whole)["output"][:, 1:-1]
     assert np.allclose(logits, seen, rtol=1e-12)
     assert np.array_equal(tokens, np.argmax(seen, -1))
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 3])
+@pytest.mark.parametrize("name", GENERATING)
+def test_tokens_that_are_expected_rightly_or_wrongly_change_nothing_but_the_time(
+    name: str, wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = GENERATING[name]
+    reference = Reference(program, initial(program))
+    batch = {array: values[:4] for array, values in arrays(program).items()}
+    count = program.arrays[program.tokens_array()][0] - 2
+    tokens, logits = reference.generate(batch, 2, count)
+    expected = tokens.copy()
+    expected[0, :wrong] = (tokens[0, :wrong] + 1) % logits.shape[-1]
+    passes = 0
+    run = reference._run
+
+    def counted(*given: Any, **more: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        return run(*given, **more)
+
+    monkeypatch.setattr(reference, "_run", counted)
+    same_tokens, same_logits = reference.generate(batch, 2, count, expected)
+    assert np.array_equal(same_tokens, tokens)
+    assert np.allclose(same_logits, logits, rtol=1e-12)
+    assert passes <= wrong + 1
 
 
 def test_what_depends_on_the_source_alone_is_computed_once() -> None:

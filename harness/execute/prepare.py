@@ -17,11 +17,12 @@ from harness.data.download import Progress
 from harness.data.prepared import Prepared
 from harness.environments import Environment
 from harness.errors import OnespecError, UsageError
+from harness.execute.references import write_references
 from harness.execute.request import Request
 from harness.execute.run import Entry, Ready
 from harness.plan.jobs import TWIN, PlannedJob
 from harness.plan.variants import Sweep
-from harness.plan.workloads import Workload, load_data, write_inputs
+from harness.plan.workloads import Workload, load_data, proof_due, write_inputs
 from harness.spec.codec import encode
 from harness.store import SCHEMA, Store
 
@@ -120,7 +121,7 @@ def ready(
 ) -> dict[str, Ready]:
     """Write each workload's inputs. Raises UsageError where a resumed run's specs are no longer the same."""
     recorded = store.meta()["workloads"]
-    found = {}
+    found, due = {}, {}
     for workload in request.workloads:
         fingerprint = workload.spec.fingerprint(data[workload.name].fingerprint)
         if fingerprint != recorded[workload.name]["fingerprint"]:
@@ -129,11 +130,12 @@ def ready(
                 "the data or the language has changed since), so its records could not be compared. "
                 "Start a new run."
             )
-        tell(f"{workload.name}: computing the float64 reference")
         inputs = write_inputs(
             workload, data[workload.name], store.work / "inputs" / workload.name, request.seeds
         )
         found[workload.name] = Ready(workload, inputs, fingerprint)
+        due[workload.name] = proof_due(workload, inputs, request.seeds[0])
+    write_references(due, request.threads, tell)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,35 @@ import numpy as np
 from harness.spec import proof
 from harness.spec.program import Program
 from harness.worker.job import write_json
+
+LAST = "tolerances.json"
+"""The file that is written last: where it is, the others are."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """A reference to be written into `folder`, from the files of the initial weights and of the arrays that
+    the batches are taken from.
+    """
+
+    folder: Path
+    program: Program
+    weights: Path
+    arrays: Mapping[str, Path]
+    batch_size: int
+
+    @property
+    def written(self) -> bool:
+        """Whether an earlier call has written it."""
+        return (self.folder / LAST).exists()
+
+    def write(self) -> None:
+        """Compute and write it."""
+        arrays = {
+            name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in self.arrays.items()
+        }
+        with np.load(self.weights, allow_pickle=False) as initial:
+            write_proof(self.folder, self.program, dict(initial), arrays, self.batch_size)
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -46,5 +76,4 @@ def write_proof(
     )
     save_arrays(folder / "batches.npz", {"order": order, **used})
     save_arrays(folder / "reference.npz", reference)
-    # Last: where it is, the others are.
-    write_json(folder / "tolerances.json", allowed)
+    write_json(folder / LAST, allowed)

@@ -15,7 +15,7 @@ from harness.data.prepared import Prepared, prepare
 from harness.data.tokens import PAD
 from harness.errors import UsageError, unknown
 from harness.plan.architectures import Given, build_models
-from harness.plan.proof_files import save_arrays, write_proof
+from harness.plan.proof_files import Due, save_arrays
 from harness.plan.suite import SuiteFile, WorkloadTable
 from harness.plan.tasks import TASKS, Training
 from harness.spec.codec import SpecError
@@ -209,7 +209,7 @@ def load_data(
 
 
 def write_inputs(workload: Workload, data: Prepared, folder: Path, seeds: list[int]) -> Inputs:
-    """Draw weights and batch orders for each seed, and write the proof's reference for the first.
+    """Draw weights and batch orders for each seed.
 
     What an earlier, interrupted call left is kept: the same spec and seed give the same files.
     """
@@ -221,12 +221,14 @@ def write_inputs(workload: Workload, data: Prepared, folder: Path, seeds: list[i
             order = batch_order(workload.train_examples, recipe.batch_size, recipe.epochs, seed)
             save_arrays(inputs.weights(seed), workload.spec.program.initial(seed))
             _save_whole(inputs.order(seed), order)
-    if not (inputs.proof / "tolerances.json").exists():
-        arrays = data.arrays()
-        train = {name: arrays[f"train_{name}"] for name in workload.spec.program.arrays}
-        initial = workload.spec.program.initial(seeds[0])
-        write_proof(inputs.proof, workload.spec.program, initial, train, workload.proof_batch_size)
     return inputs
+
+
+def proof_due(workload: Workload, inputs: Inputs, seed: int) -> Due:
+    """The reference's side of the workload's proof, at the initial weights of a replicate."""
+    program = workload.spec.program
+    arrays = {name: inputs.data.path(f"train_{name}") for name in program.arrays}
+    return Due(inputs.proof, program, inputs.weights(seed), arrays, workload.proof_batch_size)
 
 
 def _save_whole(path: Path, array: np.ndarray) -> None:

@@ -49,20 +49,34 @@ class Reference:
         values = self._run(self.program.predict, batch, self._arrays(), training=False)[0]
         return {name: values[name].value for name in self.program.outputs}
 
-    def generate(self, batch: Batch, prompt: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def generate(
+        self, batch: Batch, prompt: int, count: int, expected: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`count` tokens after the first `prompt` (at least 1) of the batch's own, each by the largest logit
         and without a cache: integers (batch, count); and the logits, (batch, count, tokens).
+
+        What is `expected`, (batch, count), changes nothing but the time: a program that generates looks back
+        only, so one pass gives the logits of every place as far as the tokens before it are right.
         """
         array, call = self.program.tokens_array(), self.program.generating()[0]
+        places = slice(prompt, prompt + count)
         tokens = np.array(batch[array])
         tokens[:, prompt:] = 0
-        logits = []
-        for place in range(prompt, prompt + count):
+        if expected is not None:
+            tokens[:, places] = expected
+        logits: list[np.ndarray] = []
+        while len(logits) < count:
             given = {**batch, array: tokens}
             values, _ = self._run(self.program.predict, given, self._arrays(), training=False)
-            logits.append(values[call.name].value[:, place - 1])
-            tokens[:, place] = np.argmax(logits[-1], -1)
-        return tokens[:, prompt : prompt + count], np.stack(logits, 1)
+            found = values[call.name].value[:, prompt - 1 : prompt - 1 + count]
+            chosen = np.argmax(found, -1)
+            right = np.all(chosen == tokens[:, places], 0)
+            for place in range(len(logits), count):
+                logits.append(found[:, place])
+                tokens[:, prompt + place] = chosen[:, place]
+                if expected is None or not right[place]:
+                    break
+        return tokens[:, places], np.stack(logits, 1)
 
     def loss(self, update: Update, batch: Batch) -> float:
         """The training loss of one update."""
