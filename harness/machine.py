@@ -17,6 +17,9 @@ from harness import paths
 PRESSURES = ("cpu", "memory", "io")
 """The resources that Linux tells the pressure of."""
 
+HARDWARE = ("cpu", "instruction_sets", "cores", "physical_cores", "usable_cores", "quota_cores", "gpu")
+"""What of `describe` is hardware: numbers of machines that differ in it are not of one run."""
+
 _NVIDIA_TIMEOUT_SECONDS = 20
 _GPU_FIELDS = ("name", "memory.total", "memory.used", "utilization.gpu", "driver_version")
 

@@ -82,6 +82,7 @@ def test_the_readme_shows_every_field_of_the_protocol_at_its_default() -> None:
         ('name = "digits"', 'name = "digit"', 'name = "digit"', "unknown data set 'digit'. Did you mean 'digits'?"),
         ('architecture = "mlp"', 'architecture = "mpl"', "architecture", "unknown architecture 'mpl'. Did you mean 'mlp'?"),
         ('metrics = ["accuracy"]', 'metrics = ["acuracy"]', "metrics", "unknown metric 'acuracy'. Did you mean 'accuracy'?"),
+        ('metrics = ["accuracy"]', 'metrics = ["accuracy", "rmse"]', "rmse", "metrics[1]: RMSE needs the array 'value', which the data do not have"),
         ('metrics = ["accuracy"]', "metrics = []", "metrics", "needs at least one metric"),
         ('metrics = ["accuracy"]\n', 'metrics = ["accuracy"]\ntask = "clasify"\n', "task", "Did you mean 'classify'?"),
         ("blocks = 2", "blocks = 0", "blocks", "protocol.blocks: must be positive, got 0"),

@@ -305,6 +305,34 @@ def test_a_run_with_another_fingerprint_is_not_resumed(
     assert "is another one now" in capsys.readouterr().err
 
 
+def test_a_run_is_not_resumed_on_other_hardware(
+    onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    onespec("run", suite, "--out", out, "--blocks", "1")
+    path = out / "run.json"
+    meta = json.loads(path.read_text())
+    meta["machine"]["cpu"] = "Zuse Z3"
+    path.write_text(json.dumps(meta))
+    before = records(out)
+    assert onespec("run", "--resume", out) == 2
+    assert "began on other hardware (cpu: Zuse Z3, here " in capsys.readouterr().err
+    assert records(out) == before
+
+
+def test_a_run_that_other_software_finishes_says_so(onespec: Onespec, suite: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    onespec("run", suite, "--out", out, "--blocks", "1")
+    path = out / "run.json"
+    meta = json.loads(path.read_text())
+    commit = meta["software"]["commit"]
+    meta["software"]["commit"] = "0123456789ab"
+    path.write_text(json.dumps(meta))
+    for _ in range(2):
+        assert onespec("run", "--resume", out) == 0
+        assert json.loads(path.read_text())["software"]["commit"] == f"0123456789ab, then {commit}"
+
+
 def test_a_dry_run_names_the_jobs_and_does_nothing(
     onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -23,6 +23,7 @@ from harness.analyse.memory import memory_passes
 from harness.analyse.run import Run
 from harness.analyse.summary import final_scores
 from harness.errors import UsageError, unknown
+from harness.machine import HARDWARE
 
 Pair = tuple[str, str]
 
@@ -31,7 +32,6 @@ MEASURES = {**CONTROLLED, "metric": "seed"}
 RULES = {"slower": "step_seconds", "memory": "peak_mib", "worse": "metric"}
 """The word of a rule, and the measure that may not change for the worse."""
 
-_HARDWARE = ("cpu", "instruction_sets", "cores", "physical_cores", "usable_cores", "quota_cores", "gpu")
 _NOUNS = {"step_seconds": "process", "peak_mib": "memory pass", "metric": "seed"}
 _PAIRED_NOUNS = _NOUNS | {"step_seconds": "block"}
 _COLUMNS = (
@@ -177,7 +177,7 @@ def _failed_controls(*runs: Run) -> dict[str, tuple[str, ...]]:
 
 def _hardware(run: Run) -> dict[str, Any]:
     machine = run.meta.get("machine") or {}
-    facts = {name: machine.get(name) for name in _HARDWARE}
+    facts = {name: machine.get(name) for name in HARDWARE}
     return facts | {name: run.meta.get(name) for name in ("device", "threads")}
 
 
@@ -186,7 +186,7 @@ def _of_runs(first: Run, second: Run) -> list[Change]:
     found = []
     for kind in ("machine", "protocol", "software"):
         facts = [
-            {name: value for name, value in (run.meta.get(kind) or {}).items() if name not in _HARDWARE}
+            {name: value for name, value in (run.meta.get(kind) or {}).items() if name not in HARDWARE}
             for run in (first, second)
         ]
         found += _changes(kind, *facts)

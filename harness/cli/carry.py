@@ -27,11 +27,16 @@ class Interrupted(OnespecError):
 
 
 def reopen(folder: Path, command: str) -> Store:
-    """The run in a folder, to be finished by the command that began it. Raises UsageError for another's."""
+    """The run in a folder, to be finished by the command that began it, on the machine where it began. Raises
+    UsageError for another's.
+    """
+    from harness.execute.prepare import take_up
+
     store = Store.open(folder)
     began = store.made_by()
     if began != command:
         raise UsageError(f"{folder} is of another command; finish it with: onespec {began} --resume {folder}")
+    take_up(store)
     return store
 
 

@@ -65,12 +65,38 @@ def meta_of(request: Request, data: Mapping[str, Prepared], name: str) -> dict[s
         "protocol": encode(request.protocol),
         "request": request.as_data(),
         "machine": machine.describe(),
-        "software": {
-            "onespec": harness.__version__,
-            "commit": _commit(),
-            "python": platform.python_version(),
-        },
+        "software": _software(),
         "jobs": jobs_meta(request.jobs()),
+    }
+
+
+def take_up(store: Store) -> None:
+    """See that an interrupted run can go on here. Raises UsageError on other hardware, whose numbers would
+    stand among those of the first. Other software is told in `run.json` as "this, then that".
+    """
+    meta = store.meta()
+    here, began = machine.describe(), meta["machine"]
+    other = [
+        f"{name}: {began[name]}, here {here[name]}" for name in machine.HARDWARE if began[name] != here[name]
+    ]
+    if other:
+        raise UsageError(
+            f"{store.folder} began on other hardware ({'; '.join(other)}), and a run is of one machine. "
+            "Start a new one here; onespec compare holds the two against each other."
+        )
+    told: dict[str, str | None] = meta["software"]
+    now = {
+        name: told[name] if (told[name] or "").endswith(value or "") else f"{told[name]}, then {value}"
+        for name, value in _software().items()
+    }
+    store.amend({"software": now})
+
+
+def _software() -> dict[str, str | None]:
+    return {
+        "onespec": harness.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
     }
 
 

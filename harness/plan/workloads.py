@@ -21,6 +21,7 @@ from harness.plan.tasks import TASKS, Training
 from harness.spec.codec import SpecError
 from harness.spec.derivations import with_derived
 from harness.spec.layers.sequence import Embedding
+from harness.spec.metrics import METRICS
 from harness.spec.model import Model, sequential
 from harness.spec.spec import Recipe, Spec
 
@@ -142,6 +143,11 @@ def _build(table: WorkloadTable, beside: Path) -> Workload:
     except SpecError as error:
         raise error.under("recipe") from None
     spec = Spec(program, table.data, recipe, table.metrics)
+    for index, name in enumerate(table.metrics):
+        try:
+            METRICS[name].check(shapes)
+        except ValueError as error:
+            raise SpecError(str(error), ("metrics", index)) from None
     return Workload(
         table.name,
         table.title or table.name,
