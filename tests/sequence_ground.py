@@ -185,12 +185,13 @@ def portfolio() -> Program:
 
 
 def gates() -> Program:
-    """Each recurrent layer with gates, both forms of reset, two biases."""
+    """Each recurrent layer with gates, both forms of reset, two biases; a token after each step, weighted."""
     net = Network((TIME, FEATURES))
     lstm = net.add(LSTM(4, biases="two"), "x")
     gru = net.chain(lstm, GRU(4, biases="two"), GRU(4, reset="before"))
-    model = net.model(net.chain(gru, Select(-1), Dense(3)))
-    return trained(model, {"y": ()}, CrossEntropy(), "y")
+    model = net.model(net.chain(gru, Dense(TOKENS)))
+    arrays: dict[str, Shape] = {"next": (TIME,), "weights": (TIME,)}
+    return trained(model, arrays, CrossEntropy(), "next", "weights")
 
 
 def padded() -> Program:

@@ -6,6 +6,7 @@ the models and the loss.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from mxnet.gluon import HybridBlock
 
 from harness.spec.layers import Shape
 from harness.spec.program import Call, Program, Update, output_name, run_calls
+from harness.spec.time_first import left_time_first
 
 from .graph import Graph
 from .losses import loss_of, penalty_of
@@ -71,6 +73,7 @@ class TrainingLoss(HybridBlock):
             for term in update.terms
         ]
         self.penalties = [penalty_of(penalty) for penalty in update.penalties]
+        self.turned = left_time_first(program, update).intersection(call.name for call in self.calls)
         called = [call.model for call in self.calls]
         for name in dict.fromkeys(called):
             self.register_child(graphs[name], name)
@@ -90,15 +93,24 @@ class TrainingLoss(HybridBlock):
         batch = {name: F.take(array, indices) for name, array in whole}
         batch.update(zip(self.made, arrays[len(self.names) :], strict=True))
         with following(_normalizations(self._children[name] for name in self.again)) as states:
-            values = run_calls(self.calls, batch, lambda name, *inputs: self._children[name](*inputs))
+            values = run_calls(self.calls, batch, functools.partial(self._outputs, F))
         parts = []
         for function, inputs, weight in self.terms:
-            part = function(F, *[values[name] for name in inputs])
+            compared = [values[name] for name in inputs]
+            if inputs[0] in self.turned:
+                compared[1:] = [F.transpose(value) for value in compared[1:]]
+            part = function(F, *compared)
             parts.append(part if weight == 1.0 else part * weight)
         parts.extend(penalty(F, kernel) for penalty in self.penalties for kernel in kernels.values())
         loss = sum(parts[1:], parts[0])
         # Hybridized, every output has a backward pass, even one whose gradient nobody asks for.
         return [loss, *map(F.stop_gradient, states)] if states else loss
+
+    def _outputs(self, F: Any, name: str, *inputs: Any) -> Any:
+        """A model's outputs; its logits as they travel where their order does not matter."""
+        if any(call.model == name and call.name in self.turned for call in self.calls):
+            return self._children[name].outputs(F, inputs, first_as_it_is=True)
+        return self._children[name](*inputs)
 
 
 class Evaluation(HybridBlock):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from mxnet.gluon import HybridBlock
 
-from harness.spec.generation import STEPWISE
-from harness.spec.layers import Shape
-from harness.spec.layers.recurrent import Recurrent
 from harness.spec.model import Model, Node
+from harness.spec.time_first import reads_time_first, time_first
 from harness.worker.protocol import Unsupported
 
 # Each of these modules registers its lowerings.
@@ -49,16 +48,21 @@ class Graph(HybridBlock):
 
     def hybrid_forward(self, F: Any, *inputs: Any) -> tuple[Any, ...]:
         """The outputs; images are channels first on both sides, sequences batch first."""
-        found = self.model.evaluate(inputs, functools.partial(self.run, F))
-        return tuple(map(functools.partial(self.batch_first, F), self.model.outputs, found))
+        return self.outputs(F, inputs, first_as_it_is=False)
+
+    def outputs(self, F: Any, inputs: Sequence[Any], *, first_as_it_is: bool) -> tuple[Any, ...]:
+        """The outputs, the first of them as it travels if so asked for."""
+        found = self.model.evaluate(tuple(inputs), functools.partial(self.run, F))
+        return tuple(
+            value if first_as_it_is and place == 0 else self.batch_first(F, name, value)
+            for place, (name, value) in enumerate(zip(self.model.outputs, found, strict=True))
+        )
 
     def run(self, F: Any, node: Node, *values: Any) -> Any:
         """What a node makes of its inputs, each tensor as it travels."""
-        is_recurrent, own = isinstance(node.layer, Recurrent), node.name in self.time_first
         read = []
         for place, (name, value) in enumerate(zip(node.inputs, values, strict=True)):
-            wanted = own and not (is_recurrent and place)
-            turned = wanted != (name in self.time_first)
+            turned = reads_time_first(node, place, self.time_first) != (name in self.time_first)
             read.append(F.swapaxes(value, 0, 1) if turned else value)
         return self._children[node.name](*read)
 
@@ -82,35 +86,3 @@ class Graph(HybridBlock):
         """Whether one call moves the same running statistics twice: two batch normalizations share them."""
         means = [block.running_mean for block in self.normalizations()]
         return len(set(means)) < len(means)
-
-
-def time_first(model: Model) -> set[str]:
-    """The tensors that travel as (time, batch, features), as MXNet's recurrent layers read and give them:
-    what these give, what is made of that by layers that treat each step alone, and what such layers make for
-    recurrent ones and no other, as embeddings do.
-    """
-    shapes = model.shapes()
-    alone = {node.name for node in model.nodes if _is_stepwise(node, shapes)}
-    readers: dict[str, list[Node]] = {}
-    for node in model.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    found: set[str] = set()
-    for node in reversed(model.nodes):
-        theirs = [
-            isinstance(reader.layer, Recurrent) or reader.name in found
-            for reader in readers.get(node.name, [])
-        ]
-        if node.name in alone and len(node.inputs) == 1 and theirs and all(theirs):
-            found.add(node.name)
-    found.difference_update(model.outputs)
-    for node in model.nodes:
-        is_recurrent = isinstance(node.layer, Recurrent)
-        if is_recurrent or (node.name in alone and found.issuperset(node.inputs)):
-            found.add(node.name)
-    return found
-
-
-def _is_stepwise(node: Node, shapes: dict[str, Shape]) -> bool:
-    """Whether a layer gives a sequence and treats each of its steps alone."""
-    return isinstance(node.layer, STEPWISE) and len(shapes[node.name]) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from harness.spec.program import Call, Program, Update, run_calls
+from harness.spec.time_first import left_time_first
 from harness.worker.protocol import Built, Setting, Tensors
 
 from . import attention as attention
 from . import recurrent as recurrent
 from . import sequence as sequence
 from .decoder import CachedDecoder
-from .layers import Graph, Pass
+from .layers import Graph, Pass, swapped
 from .losses import loss_of, penalty_of
 from .optimizers import optimizer_of
 
@@ -212,15 +213,27 @@ class TensorFlowProgram(Built):
     def _named(self, names: list[str]) -> list[tf.Variable]:
         return [self.variables[name] for name in names]
 
-    def _run(self, calls: tuple[Call, ...], batch: Batch, training: bool) -> Batch:
+    def _run(
+        self, calls: tuple[Call, ...], batch: Batch, left: Collection[str] = (), *, training: bool
+    ) -> Batch:
+        """Every tensor of the calls by name; the first outputs of calls that are `left` so are time first."""
         this = Pass(training, self.compiled)
-        return run_calls(calls, batch, lambda name, *inputs: self.models[name](this, *inputs))
+        models = {call.model for call in calls if call.name in left}
+
+        def call_model(name: str, *inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return self.models[name](this, *inputs, first_as_it_is=name in models)
+
+        return run_calls(calls, batch, call_model)
 
     def _loss(self, update: Update, batch: Batch) -> tf.Tensor:
-        values = self._run(update.calls, batch, training=True)
-        parts = [
-            loss_of(term.loss, *[values[name] for name in term.inputs]) * term.weight for term in update.terms
-        ]
+        left = left_time_first(self.program, update)
+        values = self._run(update.calls, batch, left, training=True)
+        parts = []
+        for term in update.terms:
+            compared = [values[name] for name in term.inputs]
+            if term.inputs[0] in left:
+                compared[1:] = map(swapped, compared[1:])
+            parts.append(loss_of(term.loss, *compared) * term.weight)
         penalized = self._named(self.program.penalized(update))
         parts.extend(penalty_of(penalty, kernel) for penalty in update.penalties for kernel in penalized)
         return tf.add_n(parts)

@@ -18,7 +18,7 @@ from harness.spec.model import Node
 from harness.spec.program import Program
 from harness.worker.protocol import Decoder
 
-from .layers import Output, Pass, Variables, lower, owned
+from .layers import Output, Pass, Variables, lower_batch_first, owned
 from .stepwise import Site, begin, go_on, kept_shapes
 
 
@@ -94,7 +94,7 @@ class CachedDecoder(Decoder):
         for node in self.once:
             site = self.sites[node.name]
             inputs = [values[name] for name in node.inputs]
-            _store(values, node, lower(node.layer, site.tensors, site.this, *inputs))
+            _store(values, node, lower_batch_first(node.layer, site.tensors, site.this, *inputs))
         # What nothing mixes over time any more is computed for the prompt's last step alone.
         last: dict[str, tf.Tensor] = {}
         whole = _whole(self.each)

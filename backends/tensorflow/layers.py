@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,7 +17,9 @@ import tensorflow as tf
 
 from harness.spec import layers as spec
 from harness.spec.codec import name_of
+from harness.spec.layers.recurrent import Recurrent
 from harness.spec.model import Model, Node
+from harness.spec.time_first import reads_time_first, time_first
 from harness.worker.protocol import Unsupported
 
 Variables = Mapping[str, tf.Variable]
@@ -44,14 +46,21 @@ class Graph(tf.Module):
             for name, parameter in model.parameters().items()
         }
         self.owners = owned(model, self.tensors)
+        self.time_first = time_first(model)
 
-    def __call__(self, this: Pass, *inputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The outputs; in training, the layers' states are updated on the way."""
+    def __call__(self, this: Pass, *inputs: tf.Tensor, first_as_it_is: bool = False) -> tuple[tf.Tensor, ...]:
+        """The outputs, batch first, but the first of them as it travels with `first_as_it_is`; in training,
+        the layers' states are updated on the way.
+        """
 
         def apply(node: Node, *values: tf.Tensor) -> Output:
-            return lower(node.layer, self.owners[node.name], this, *values)
+            return lower(node.layer, self.owners[node.name], this, *turned(node, values, self.time_first))
 
-        return self.model.evaluate(inputs, apply)
+        found = self.model.evaluate(inputs, apply)
+        return tuple(
+            swapped(value) if name in self.time_first and not (first_as_it_is and place == 0) else value
+            for place, (name, value) in enumerate(zip(self.model.outputs, found, strict=True))
+        )
 
 
 def owned(model: Model, tensors: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -61,10 +70,33 @@ def owned(model: Model, tensors: Mapping[str, Any]) -> dict[str, dict[str, Any]]
     }
 
 
+def turned(node: Node, values: Sequence[tf.Tensor], found: frozenset[str]) -> list[tf.Tensor]:
+    """A node's inputs as it takes them: time first or batch first."""
+    return [
+        swapped(value) if reads_time_first(node, place, found) != (name in found) else value
+        for place, (name, value) in enumerate(zip(node.inputs, values, strict=True))
+    ]
+
+
+def swapped(x: tf.Tensor) -> tf.Tensor:
+    """(time, batch, ...) from (batch, time, ...), or back."""
+    return tf.transpose(x, (1, 0, *range(2, len(x.shape))))
+
+
 @functools.singledispatch
 def lower(layer: spec.Layer, variables: Variables, this: Pass, *inputs: tf.Tensor) -> Output:
-    """A layer's output for `inputs`, each (batch, *shape); a tuple where it gives more than that."""
+    """A layer's output for `inputs`, each (batch, *shape); a tuple where it gives more than that. Recurrent
+    layers read and give their sequences time first; those that treat each step alone take either.
+    """
     raise Unsupported(f"the tensorflow backend has no lowering for the layer {name_of(layer)!r}")
+
+
+def lower_batch_first(layer: spec.Layer, variables: Variables, this: Pass, *inputs: tf.Tensor) -> Output:
+    """`lower` with every sequence (batch, time, features)."""
+    if not isinstance(layer, Recurrent):
+        return lower(layer, variables, this, *inputs)
+    output, *states = lower(layer, variables, this, swapped(inputs[0]), *inputs[1:])
+    return swapped(output), *states
 
 
 def project(

@@ -22,16 +22,13 @@ Body = Callable[..., tuple[Tensors, Tensors]]
 class Unrolled:
     """Every step has ops of its own. A sequence is a list of its steps."""
 
-    axis = 1
-    """Where a whole sequence has its time."""
-
     def steps(self, sequence: tf.Tensor) -> list[tf.Tensor]:
-        """A tensor step by step."""
-        return tf.unstack(sequence, axis=1)
+        """A tensor step by step: time first, each is where it was, and nothing is copied."""
+        return tf.unstack(sequence)
 
     def whole(self, steps: Sequence[tf.Tensor]) -> tf.Tensor:
         """Steps as one tensor."""
-        return tf.stack(steps, axis=1)
+        return tf.stack(steps)
 
     def scan(
         self, body: Body, carry: Tensors, given: Sequence[Any], widths: Sequence[int], backwards: bool
@@ -46,9 +43,7 @@ class Unrolled:
 
 
 class Rolled:
-    """One `tf.while_loop`, which XLA compiles once. A sequence is a tensor with its time first."""
-
-    axis = 0
+    """One `tf.while_loop`, which XLA compiles once. A sequence is a tensor."""
 
     def steps(self, sequence: tf.Tensor) -> tf.Tensor:
         """As it is."""
@@ -87,7 +82,7 @@ UNROLLED, ROLLED = Unrolled(), Rolled()
 def _(layer: Recurrent, variables: Variables, this: Pass, *inputs: tf.Tensor) -> Tensors:
     x, *rest = inputs
     lengths = rest.pop(0) if layer.lengths else None
-    first = rest or [tf.zeros((x.shape[0], *shape), x.dtype) for shape in layer.further_shapes()]
+    first = rest or [tf.zeros((x.shape[1], *shape), x.dtype) for shape in layer.further_shapes()]
     found = []
     for number, prefix in enumerate(layer.directions):
         part = slice(number * layer.units, (number + 1) * layer.units)
@@ -101,7 +96,9 @@ def _(layer: Recurrent, variables: Variables, this: Pass, *inputs: tf.Tensor) ->
 
 def _turned(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
     """The last real step first; padding stays behind."""
-    return tf.reverse(x, [1]) if lengths is None else tf.reverse_sequence(x, lengths, seq_axis=1)
+    if lengths is None:
+        return tf.reverse(x, [0])
+    return tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
 
 
 def _read(
@@ -112,29 +109,25 @@ def _read(
     lengths: tf.Tensor | None,
     states: Sequence[tf.Tensor],
 ) -> Tensors:
-    """One direction's output (batch, time, units) and last states."""
-    loop = ROLLED if this.compiled else UNROLLED
-    real = None if lengths is None else tf.sequence_mask(lengths, x.shape[1])[..., tf.newaxis]
-    projected = project(_swapped(x, loop), kernel, cell.bias)
+    """One direction's output (time, batch, units) and last states."""
+    time, batch, _ = x.shape
+    real = None if lengths is None else (tf.range(time, dtype=lengths.dtype)[:, tf.newaxis] < lengths)
+    projected = project(x, kernel, cell.bias)
     if real is not None and cell.padding is not None:
-        projected = tf.where(_swapped(real, loop), projected, tf.constant(cell.padding, x.dtype))
+        projected = tf.where(real[..., tf.newaxis], projected, tf.constant(cell.padding, x.dtype))
+    loop = ROLLED if this.compiled else UNROLLED
     output, *last = _looped(cell, loop, projected, states)
-    output = _swapped(output, loop)
     if lengths is None:
         return output, *last
-    hidden = tf.gather(output, lengths - 1, axis=1, batch_dims=1)
-    return output * tf.cast(real, x.dtype), hidden, *last[1:]
-
-
-def _swapped(x: tf.Tensor, loop: Unrolled | Rolled) -> tf.Tensor:
-    """Batch and time as the loop has them, or back."""
-    return x if loop.axis == 1 else tf.transpose(x, (1, 0, 2))
+    rows = (lengths - 1) * batch + tf.range(batch, dtype=lengths.dtype)
+    hidden = tf.gather(tf.reshape(output, (time * batch, cell.units)), rows)
+    return output * tf.cast(real, x.dtype)[..., tf.newaxis], hidden, *last[1:]
 
 
 def _looped(
     cell: Cell, loop: Unrolled | Rolled, projected: tf.Tensor, states: Sequence[tf.Tensor]
 ) -> Tensors:
-    """The hidden states, stacked at the loop's axis, and the last states."""
+    """The hidden states and the last states."""
     count = len(cell.tensors)
 
     @tf.custom_gradient
@@ -155,8 +148,7 @@ def _looped(
 
             given = [loop.steps(d_output), *kept]
             d_states, found = loop.scan(backward, d_last, given, (cell.width,) * cell.finds, True)
-            earlier = output[:, :-1] if loop.axis == 1 else output[:-1]
-            before = tf.concat((tf.expand_dims(states[0], loop.axis), earlier), loop.axis)
+            before = tf.concat((states[0][tf.newaxis], output[:-1]), 0)
             # What was found first is the gradient of `projected`, wanted as one tensor twice.
             found = [loop.whole(found[0]), *found[1:]]
             return found[0], *cell.gradients(before, kept, found, rows), *d_states

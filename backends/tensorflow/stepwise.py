@@ -14,7 +14,7 @@ from harness.spec.layers.recurrent import Recurrent
 
 from .attention import attend, attended, in_heads, padding_mask, scale
 from .cells import cell_of
-from .layers import Output, Pass, Variables, lower, project
+from .layers import Output, Pass, Variables, lower, lower_batch_first, project
 from .sequence import places
 
 
@@ -60,7 +60,7 @@ def _(layer: Recurrent, capacity: int, *inputs: Shape) -> tuple[Shape, ...]:
 
 @begin.register
 def _(layer: Recurrent, site: Site, *inputs: tf.Tensor) -> Output:
-    output, *states = lower(layer, site.tensors, site.this, *inputs)
+    output, *states = lower_batch_first(layer, site.tensors, site.this, *inputs)
     for variable, state in zip(site.kept, states, strict=True):
         variable.assign(state)
     return output, *states

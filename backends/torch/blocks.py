@@ -21,6 +21,26 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.permute(0, 2, 3, 1)
 
 
+class TimeFirst:
+    """Before a module that treats each step of (batch, time, *shape) alone: the result's memory has its time
+    first, as torch's recurrent layers read and give their sequences. Where it lies so already nothing is
+    copied.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The module's own, on (time, batch, *shape)."""
+        y: torch.Tensor = super().forward(x.transpose(0, 1))  # type: ignore[misc]
+        return y.transpose(0, 1)
+
+
+class TimeFirstLinear(TimeFirst, nn.Linear):
+    """`nn.Linear`. On a sequence whose memory is not in order it would copy it."""
+
+
+class TimeFirstEmbedding(TimeFirst, nn.Embedding):
+    """`nn.Embedding`: it is the tokens that are turned."""
+
+
 class FlattenImage(nn.Module):
     """Row-major over (height, width, channels)."""
 

@@ -12,6 +12,7 @@ from torch import fx
 
 from harness.spec import layers as spec
 from harness.spec.model import Model, Node, split_name
+from harness.spec.time_first import time_first
 from harness.worker.protocol import Unsupported
 
 from .blocks import channels_first, channels_last
@@ -55,12 +56,14 @@ class Graph:
         self.homes = model.homes()
         called = {node.name: (node.layer, tuple(incoming)) for node, incoming, _ in model.walk()}
         used = {name for node in model.nodes for name in node.inputs} | set(model.outputs)
+        turned = time_first(model)
         self.lowered: dict[str, Lowered] = {}
         for node in model.nodes:
             layer, incoming = called[node.name]
             kin = tuple(called[name] for name in self._kin(node.name))
             wanted = frozenset(more for more in layer.further if f"{node.name}.{more}" in used)
-            place = Place(incoming, node.inputs[0] in self.flattened, batch_size, kin, wanted)
+            flat, swapped = node.inputs[0] in self.flattened, node.name in turned
+            place = Place(incoming, flat, batch_size, kin, wanted, swapped)
             self.lowered[node.name] = lower(layer, place)
 
     def enter(self, name: str, x: Any) -> Any:

@@ -62,8 +62,9 @@ Called = tuple[spec.Layer, tuple[spec.Shape, ...]]
 @dataclass(frozen=True)
 class Place:
     """What a lowering may ask about the layer's place: its inputs' example shapes, whether an image comes
-    channels last, as the model's inputs do, the training batch, the layers that it shares tensors with, and
-    what is wanted of it beside its output (`Layer.further`).
+    channels last, as the model's inputs do, the training batch, the layers that it shares tensors with,
+    what is wanted of it beside its output (`Layer.further`), and whether the sequence that it gives is best
+    laid out with its time first, as a view (batch, time, features) of that (`harness.spec.time_first`).
     """
 
     shapes: tuple[spec.Shape, ...]
@@ -71,6 +72,7 @@ class Place:
     batch_size: int
     kin: tuple[Called, ...] = ()
     wanted: frozenset[str] = frozenset()
+    time_first: bool = False
 
     @property
     def shape(self) -> spec.Shape:
@@ -112,8 +114,8 @@ def lower(layer: spec.Layer, place: Place) -> Lowered:
 
 @lower.register
 def _(layer: spec.Dense, place: Place) -> Lowered:
-    module = nn.Linear(place.shape[-1], layer.units, bias=layer.bias)
-    return weighted(module, Layout((1, 0)))
+    kind = blocks.TimeFirstLinear if place.time_first else nn.Linear
+    return weighted(kind(place.shape[-1], layer.units, bias=layer.bias), Layout((1, 0)))
 
 
 @lower.register

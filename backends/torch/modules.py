@@ -17,6 +17,7 @@ from torch.fx.proxy import GraphAppendingTracer as Code
 
 from harness.spec.layers import Shape
 from harness.spec.program import Call, Program, Update, run_calls
+from harness.spec.time_first import left_time_first
 
 from .graph import Graph
 from .losses import loss_of, penalty_of
@@ -45,10 +46,15 @@ class Modules(nn.Module):
             self._add_still(name)
         values = self._trace(code, program, update.calls, still)
         shapes = _shapes(program, update.calls)
+        turned = left_time_first(program, update)
         parts = []
         for term in update.terms:
             loss_function = loss_of(term.loss, *[shapes[name] for name in term.inputs])
-            loss = loss_function(*[values[name] for name in term.inputs])
+            compared = [values[name] for name in term.inputs]
+            if term.inputs[0] in turned:
+                # As the logits lie in memory: to flatten them otherwise would copy them.
+                compared = [value.transpose(0, 1) for value in compared]
+            loss = loss_function(*compared)
             parts.append(loss if term.weight == 1.0 else loss * term.weight)
         for penalty in update.penalties:
             for name in program.penalized(update):

@@ -12,7 +12,7 @@ from torch.nn import functional
 from harness.spec import layers as spec
 from harness.worker.protocol import Layout
 
-from .blocks import channels_first, channels_last
+from .blocks import TimeFirstEmbedding, TimeFirstLinear, channels_first, channels_last
 from .layers import Lowered, Native, Place, lower, weighted
 
 
@@ -133,7 +133,8 @@ class KernelLayout(Layout):
 
 @lower.register
 def _(layer: spec.Embedding, place: Place) -> Lowered:
-    module = Embedding(layer) if layer.scaled else nn.Embedding(layer.tokens, layer.width)
+    plain = TimeFirstEmbedding if place.time_first else nn.Embedding
+    module = Embedding(layer) if layer.scaled else plain(layer.tokens, layer.width)
     if place.image:
         module.register_forward_pre_hook(lambda _, inputs: channels_last(inputs[0]))
     if len(place.shape) == 2:
@@ -144,7 +145,8 @@ def _(layer: spec.Embedding, place: Place) -> Lowered:
 
 @lower.register
 def _(layer: spec.Unembedding, place: Place) -> Lowered:
-    tied = weighted(nn.Linear(place.shape[-1], layer.tokens, bias=False), Layout())
+    kind = TimeFirstLinear if place.time_first else nn.Linear
+    tied = weighted(kind(place.shape[-1], layer.tokens, bias=False), Layout())
     return Lowered(tied.module, {"table": tied.tensors["kernel"]})
 
 
