@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,25 @@ def test_a_failure_is_a_record_and_the_others_carry_on(
     assert failed[-1]["status"] == status
     assert words in failed[-1]["reason"]
     assert found["tiny/plain/measure/0"]["status"] == "ok"
+
+
+def test_what_finds_no_memory_beside_another_is_tried_once_more_without_a_neighbour(
+    onespec: Onespec, suite: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    contenders = ("-b", "plain", "-b", "rogue:memory", "-b", "rogue:unsupported")
+    assert onespec("run", suite, "--out", out, "--blocks", "1", *contenders) == 1
+    lines = (out / "records.jsonl").read_text().splitlines()
+    proofs = [record for record in map(json.loads, lines) if record["kind"] == "verify"]
+    tried = [record for record in proofs if record["contender"] == "rogue:memory"]
+    assert [(record["attempt"], record["superseded"]) for record in tried] == [(0, True), (1, False)]
+    begun = [datetime.fromisoformat(record["started"]).timestamp() for record in proofs]
+    spans = [(start, start + record["wall_seconds"]) for start, record in zip(begun, proofs, strict=True)]
+    alone = spans[proofs.index(tried[1])]
+    others = [span for span in spans if span != alone]
+    assert all(end <= alone[0] + 0.01 or begin >= alone[1] - 0.01 for begin, end in others)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 job found no memory left and ran again without a neighbour" in said
 
 
 def test_a_process_without_end_is_stopped_and_recorded(onespec: Onespec, suite: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from harness.spec.program import Program, Update, run_calls
+from harness.spec.time_first import left_time_first
 from harness.worker.protocol import Built, Decoder, Setting, Tensors
 
 from .decoder import CachedDecoder
@@ -147,14 +148,18 @@ class JaxProgram(Built):
         terms = [(loss_of(term.loss), term.inputs, term.weight) for term in update.terms]
         penalties = [penalty_of(penalty) for penalty in update.penalties]
         penalized = self.program.penalized(update)
+        turned = left_time_first(self.program, update)
+        as_they_are = {call.model for call in update.calls if call.name in turned}
+
+        def compared(values: Arrays, inputs: tuple[str, ...]) -> list[Any]:
+            first, *others = [values[name] for name in inputs]
+            return [first, *[value.swapaxes(0, 1) if inputs[0] in turned else value for value in others]]
 
         def loss(moved: Arrays, state: Arrays, batch: Arrays) -> tuple[Any, Arrays]:
             """The loss, and the tensors that the layers themselves have changed."""
-            call_model, changed = self.models.training({**state, **moved})
+            call_model, changed = self.models.training({**state, **moved}, as_they_are)
             values = run_calls(update.calls, batch, call_model)
-            parts = [
-                function(*[values[name] for name in inputs]) * weight for function, inputs, weight in terms
-            ]
+            parts = [function(*compared(values, inputs)) * weight for function, inputs, weight in terms]
             parts.extend(penalty(moved[name]) for penalty in penalties for name in penalized)
             return sum(parts[1:], parts[0]), changed()
 

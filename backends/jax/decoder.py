@@ -16,6 +16,7 @@ from harness.worker.protocol import Decoder
 
 from .cached import Cached
 from .models import Arrays, Models
+from .recurrent import Recurrence
 
 Chosen = tuple[Any, Any, Any]
 """Caches and place, logits, token."""
@@ -68,7 +69,7 @@ class CachedDecoder(Decoder):
         values = {**inputs, self.given.tokens: inputs[self.given.tokens][:, :prompt]}
         caches: Arrays = {}
         for node in self.once:
-            _keep(node, layers[node.name](*[values[name] for name in node.inputs]), values)
+            _keep(node, _applied(layers[node.name], *[values[name] for name in node.inputs]), values)
         last = _last_alone(self.each, layers)
         for node in self.each:
             layer = layers[node.name]
@@ -99,6 +100,10 @@ class CachedDecoder(Decoder):
     def _choose(self, caches: Arrays, place: Any, values: Arrays) -> Chosen:
         logits = values[self.logits_name][:, -1]
         return (caches, place), logits, jnp.argmax(logits, -1).astype(jnp.int32)
+
+
+def _applied(layer: Any, *given: Any) -> Any:
+    return layer.batch_first(*given) if isinstance(layer, Recurrence) else layer(*given)
 
 
 def _keep(node: Node, found: Any, values: Arrays) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from harness.spec.model import Model
+from harness.spec.model import Model, Node
+from harness.spec.time_first import reads_time_first, time_first
 from harness.worker.protocol import Layout, Unsupported
 
 from . import attention, recurrent, sequence  # noqa: F401
@@ -29,6 +30,7 @@ class Models:
 
     def __init__(self, models: Mapping[str, Model], batch_size: int) -> None:
         self.models = models
+        self.time_first = {name: time_first(model) for name, model in models.items()}
         lowered = {
             name: [
                 lower(node.layer, Place(tuple(incoming), batch_size)) for node, incoming, _ in model.walk()
@@ -81,14 +83,18 @@ class Models:
         """The counters of the random streams at their start."""
         return {name: jnp.zeros(count.shape, count.dtype) for name, count in self.counts.items()}
 
-    def training(self, state: Arrays) -> tuple[CallModel, Callable[[], Arrays]]:
-        """How to call a model in training, and what to ask afterwards for the tensors that this changed."""
+    def training(
+        self, state: Arrays, as_they_are: Collection[str] = ()
+    ) -> tuple[CallModel, Callable[[], Arrays]]:
+        """How to call a model in training, and what to ask afterwards for the tensors that this changed. The
+        first output of models `as_they_are` comes as it travels, time first or not.
+        """
         modules = self._merge(self.training_structure, state)
 
         def changed() -> Arrays:
             return self._values(modules, nnx.BatchStat, nnx.RngCount)
 
-        return self._caller(modules), changed
+        return self._caller(modules, as_they_are), changed
 
     def evaluation(self, state: Arrays) -> CallModel:
         """How to call a model in evaluation."""
@@ -118,12 +124,31 @@ class Models:
         modules: dict[str, nnx.List] = nnx.merge(structure, nnx.from_flat_state(flat))
         return modules
 
-    def _caller(self, modules: dict[str, nnx.List]) -> CallModel:
+    def _caller(self, modules: dict[str, nnx.List], as_they_are: Collection[str] = ()) -> CallModel:
         def call_model(name: str, *inputs: Any) -> tuple[Any, ...]:
-            layers = self._named(name, modules)
-            return self.models[name].evaluate(inputs, lambda node, *values: layers[node.name](*values))
+            model, layers, turned = self.models[name], self._named(name, modules), self.time_first[name]
+
+            def apply(node: Node, *values: Any) -> Any:
+                read = [
+                    _swapped(value, reads_time_first(node, place, turned) != (name in turned))
+                    for place, (name, value) in enumerate(zip(node.inputs, values, strict=True))
+                ]
+                return layers[node.name](*read)
+
+            first, *others = model.evaluate(inputs, apply)
+            first = _swapped(first, model.outputs[0] in turned and name not in as_they_are)
+            rest = [
+                _swapped(value, output in turned)
+                for output, value in zip(model.outputs[1:], others, strict=True)
+            ]
+            return first, *rest
 
         return call_model
+
+
+def _swapped(value: Any, wanted: bool) -> Any:
+    """Batch and time in each other's place, if wanted."""
+    return value.swapaxes(0, 1) if wanted else value
 
 
 def _owner(modules: dict[str, nnx.List], path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Recurrent layers: NNX's cells in a scan."""
+"""Recurrent layers: NNX's cells in a scan. Sequences come and go as (time, batch, features)."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Recurrence(nnx.Module, Cached):
             self.backward = cell_of(layer, features, rngs)
 
     def __call__(self, x: Any, *others: Any) -> States:
-        """The output (batch, time, units of both) and the last states."""
-        batch, time, _ = x.shape
+        """The output (time, batch, units of both) and the last states."""
+        time, batch, _ = x.shape
         real, states = None, others
         if self.layer.lengths:
             real, states = (jnp.arange(time)[:, None] < others[0])[..., None], others[1:]
@@ -60,9 +60,14 @@ class Recurrence(nnx.Module, Cached):
         found = read(self.forward, x, real, ahead, False), read(self.backward, x, real, back, True)
         return tuple(jnp.concatenate(parts, -1) for parts in zip(*found, strict=True))
 
+    def batch_first(self, x: Any, *others: Any) -> States:
+        """The same on (batch, time, features), with an output like it."""
+        output, *states = self(x.swapaxes(0, 1), *others)
+        return output.swapaxes(0, 1), *states
+
     def begin(self, capacity: int, x: Any, *others: Any) -> tuple[Any, Cache]:
         """The cache is the states."""
-        found = self(x, *others)
+        found = self.batch_first(x, *others)
         return found, found[1:]
 
     def go_on(self, cache: Cache, place: Any, x: Any) -> tuple[Any, Cache]:
@@ -73,7 +78,7 @@ class Recurrence(nnx.Module, Cached):
 
 
 def read(cell: nnx.RNNCellBase, x: Any, real: Any, states: States, backwards: bool) -> States:
-    """The output (batch, time, units) and the last states of one net on x (batch, time, features). Where
+    """The output (time, batch, units) and the last states of one net on x (time, batch, features). Where
     `real` (time, batch, 1) is given and false, a step leaves the states alone and its output is zero.
     """
 
@@ -84,11 +89,10 @@ def read(cell: nnx.RNNCellBase, x: Any, real: Any, states: States, backwards: bo
             fresh = jax.tree.map(functools.partial(jnp.where, counts), fresh, carry)
         return fresh, hidden
 
-    steps = x.swapaxes(0, 1), real
-    carry, hidden = jax.lax.scan(step, _carried(states), steps, reverse=backwards)
+    carry, hidden = jax.lax.scan(step, _carried(states), (x, real), reverse=backwards)
     if real is not None:
         hidden = jnp.where(real, hidden, 0)
-    return hidden.swapaxes(0, 1), *_told(carry)
+    return hidden, *_told(carry)
 
 
 def _carried(states: States) -> Any:

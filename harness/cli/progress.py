@@ -55,8 +55,10 @@ class Display:
             again = superseded(record)
             self.bars.advance(self.task, 0 if again else 1)
             failed = record["status"] not in ("ok", "unsupported")
-            self.failures += failed
-            if again:
+            self.failures += failed and not again
+            if again and failed:
+                self.say(f"{job.id}  again, by itself: {record['reason']}")
+            elif again:
                 seen = "; ".join(f"{warning['name']}: {warning['seen']}" for warning in record["warnings"])
                 self.say(f"{job.id}  again, it was disturbed: {seen}")
             elif failed or not self.console.is_terminal:

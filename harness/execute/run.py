@@ -100,14 +100,16 @@ class Run:
         """Run every job that has no record that counts, except those of a contender that is not proven.
 
         A timed job that something disturbed is run again at once, so that it stays among those of its block;
-        its earlier records say that they are superseded. An interrupt ends the workers that run and goes on
+        another one that found no memory left beside its neighbour is run again by itself. Their earlier
+        records say that they are superseded. An interrupt ends the workers that run and goes on
         up; what is recorded stays.
         """
         jobs = list(jobs)
         recorded = self.store.records()
         self.records = {record["job"]: record for record in recorded}
         timed = sum(job.kind in TIMED for job in jobs)
-        self.repeats_left = math.ceil(REPEATED_SHARE * timed) - sum(map(superseded, recorded))
+        repeated = sum(superseded(record) for record in recorded if record["kind"] in TIMED)
+        self.repeats_left = math.ceil(REPEATED_SHARE * timed) - repeated
         left = [found for job in jobs if (found := self._left(job)) is not None]
         for kind in kinds:
             self._some([job for job in left if job.kind == kind], self._at_a_time(kind))
@@ -127,7 +129,7 @@ class Run:
         waiting = list(jobs)
         try:
             while waiting or running:
-                while waiting and len(running) < at_a_time:
+                while waiting and len(running) < at_a_time and not self._keeps_out(waiting[0], running):
                     job = waiting.pop(0)
                     if self._passes(job):
                         self._start(job, running)
@@ -143,6 +145,11 @@ class Run:
                 worker.stop()
                 if started.watch:
                     started.watch.stop()
+
+    @staticmethod
+    def _keeps_out(job: PlannedJob, running: Mapping[Worker, Started]) -> bool:
+        """Whether the job must wait for those that run: a further attempt has no neighbour."""
+        return bool(running) and any(other.attempt for other in (job, *[s.job for s in running.values()]))
 
     def _passes(self, job: PlannedJob) -> bool:
         """The gate: only a contender that is proven to compute the spec is measured."""
@@ -278,13 +285,15 @@ class Run:
         outcome = self._scored(job, outcome)
         steady = (outcome["measures"] or {}).get("steady")
         found = [] if noise is None else hazards.disturbances(noise, steady)
-        again = (
+        disturbed = (
             outcome["status"] == "ok"
             and hazards.spoiled(found)
             and job.attempt < self.protocol.repeats
             and self.repeats_left > 0
         )
-        self.repeats_left -= again
+        self.repeats_left -= disturbed
+        crowded = outcome["status"] == "out-of-memory" and job.attempt == 0 and self._at_a_time(job.kind) > 1
+        again = disturbed or crowded
         record: Record = {
             "schema": SCHEMA,
             "job": job.id,

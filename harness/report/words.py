@@ -187,9 +187,14 @@ def _disturbed(run: Run) -> str:
         if word
     }
     told = f"{len(counted)} of the records that count have a warning"
-    if len(run.superseded):
-        told = f"{_counted(len(run.superseded), 'timed job')} met disturbance and ran again; {told}"
-    return f"{told[0].upper()}{told[1:]} ({listed(sorted(kinds))}): the records say what to do."
+    crowded = run.superseded["status"] == "out-of-memory"
+    if crowded.any():
+        jobs = _counted(int(crowded.sum()), "job")
+        told = f"{jobs} found no memory left and ran again without a neighbour; {told}"
+    if not crowded.all():
+        told = f"{_counted(int((~crowded).sum()), 'timed job')} met disturbance and ran again; {told}"
+    named = f" ({listed(sorted(kinds))})" if kinds else ""
+    return f"{told[0].upper()}{told[1:]}{named}: the records say what to do."
 
 
 def _counted(count: int | None, noun: str) -> str:
