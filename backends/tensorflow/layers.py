@@ -184,13 +184,18 @@ def _(layer: spec.BatchNorm, variables: Variables, this: Pass, x: tf.Tensor) -> 
     running_mean, running_variance = variables["running_mean"], variables["running_variance"]
     if not this.training:
         return tf.nn.batch_normalization(x, running_mean, running_variance, shift, scale, layer.epsilon)
+    count = int(np.prod(x.shape[:-1]))
+    factor = layer.variance_factor(count)
     if this.compiled or x.dtype != tf.float32 or len(x.shape) != 4:
         mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
         y = tf.nn.batch_normalization(x, mean, variance, shift, scale, layer.epsilon)
     else:
         y, mean, variance = _fused_batch_norm(x, scale, shift, layer.epsilon)
-    factor = layer.variance_factor(int(np.prod(x.shape[:-1])))
-    for running, fresh in ((running_mean, mean), (running_variance, variance * factor)):
+        # It gives the unbiased variance, of one element zero.
+        factor *= (count - 1) / count
+    if not math.isclose(factor, 1.0):
+        variance *= factor
+    for running, fresh in ((running_mean, mean), (running_variance, variance)):
         running.assign_sub((running - fresh) * (1 - layer.momentum))
     return y
 
@@ -277,7 +282,7 @@ def _padding(
 def _fused_batch_norm(
     x: tf.Tensor, scale: tf.Variable, shift: tf.Variable, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Images (N, H, W, C) normalized by their own statistics, their mean and biased variance.
+    """Images (N, H, W, C) normalized by their own statistics, their mean and unbiased variance.
 
     The raw op, as `tf.compat.v1.nn.fused_batch_norm` raises an epsilon of 1e-5 to 1.001e-5.
     """
@@ -285,6 +290,4 @@ def _fused_batch_norm(
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=scale, offset=shift, mean=unused, variance=unused, epsilon=epsilon
     )
-    # It gives the unbiased variance, of one element zero.
-    count = int(np.prod(x.shape[:-1]))
-    return y, mean, variance * ((count - 1) / count)
+    return y, mean, variance
