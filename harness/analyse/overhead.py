@@ -24,8 +24,8 @@ WARM_UP_SHARE = 0.25
 
 
 def overheads(meta: dict[str, Any], samples: pd.DataFrame) -> pd.DataFrame | None:
-    """One row a workload and contender with `COLUMNS`, from the table of `harness.analyse.tables.samples`;
-    None of a run without scripts.
+    """One row a workload and contender with `COLUMNS`, from the table of `harness.analyse.tables.samples` of
+    those jobs that were measured, not of the pilot's; None of a run without scripts.
 
     A pair of processes, which took turns, gives one observation: the median over its turns of the ratio of
     their step times. The two step times are geometric means over processes of their medians; `estimate` is

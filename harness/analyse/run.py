@@ -105,6 +105,7 @@ def load(path: str | Path) -> Run:
     curves = tables.curves(kept)
     proofs = tables.proofs(kept)
     measured = processes(records, samples)
+    timed = records.loc[records["kind"] == "measure", "job"]
     margins = Margins.of_run(meta)
     disturbed = [record for record in read if record.get("superseded") and _same_spec(record, meta)]
     superseded = tables.records(disturbed)
@@ -130,7 +131,7 @@ def load(path: str | Path) -> Run:
         superseded=superseded,
         latencies=latencies(tables.latencies([record for record in kept if _counts(record)])),
         calibration=calibration(meta, measured, passes),
-        overheads=overheads(meta, samples),
+        overheads=overheads(meta, samples[samples["job"].isin(timed)]),
         account=account(meta, read),
     )
 
