@@ -147,12 +147,14 @@ def test_scripts_run_in_turn_with_workers_and_are_recorded_like_them(
     assert "took turns" in energy["reason"], "the machine's meters know of no turns"
     assert blocks[0]["seconds"] == pytest.approx(float(step_seconds) * pilot[0]["steps"])
     assert "Overhead" in (out / "report" / "index.html").read_text()
-    before = harness.load(out).overheads
+    before = harness.load(str(out)).overheads
     slow = {**pilot[0], "seconds": 100 * pilot[0]["seconds"]}
     records["tiny/plain/pilot/0"]["measures"]["train_blocks"] = [slow] * 8
     (out / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records.values()))
+    after = harness.load(str(out)).overheads
     assert before is not None
-    assert before.equals(harness.load(out).overheads), "the pilot does not count"
+    assert after is not None
+    assert before.equals(after), "the pilot does not count"
     (out / "records.jsonl").write_text("")
     assert onespec("overhead", "--resume", out) == code
 

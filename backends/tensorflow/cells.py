@@ -19,6 +19,8 @@ from .layers import Variables
 
 Tensors = tuple[tf.Tensor, ...]
 Rows = Callable[[Any], tf.Tensor]
+Whole = Callable[[Any], tf.Tensor]
+Steps = Callable[[tf.Tensor], Any]
 
 
 class Cell(ABC):
@@ -47,10 +49,17 @@ class Cell(ABC):
     def forward(self, tensors: Tensors, projected: tf.Tensor, states: Tensors) -> tuple[Tensors, Tensors]:
         """The states after the step, and what `backward` needs of it."""
 
+    def prepared(self, kept: Sequence[Any], whole: Whole, steps: Steps) -> Sequence[Any]:
+        """What `backward` is given of all steps: what was kept, or what can be made of that before the way
+        back begins, over all steps at once. `whole` makes one tensor (time, batch, units) of a sequence,
+        `steps` a sequence of that.
+        """
+        return kept
+
     @abstractmethod
     def backward(self, tensors: Tensors, kept: Tensors, upstream: Tensors) -> tuple[Tensors, Tensors]:
-        """The gradients of the states before the step from those after it; and what is found on the way,
-        first of all the gradient of `projected`.
+        """The gradients of the states before the step from those after it and what is `prepared` of the step;
+        and what is found on the way, first of all the gradient of `projected`.
         """
 
     def gradients(self, before: tf.Tensor, kept: Sequence[Any], found: Sequence[Any], rows: Rows) -> Tensors:
@@ -106,18 +115,25 @@ class LSTMCell(Cell):
         bent = tf.math.tanh(cell)
         return (o * bent, cell), (i, f, g, o, before, bent)
 
+    def prepared(self, kept: Sequence[Any], whole: Whole, steps: Steps) -> Sequence[Any]:
+        """The slopes of the new cell and of each gate."""
+        i, f, g, o, before, bent = map(whole, kept)
+        slopes = (
+            tf.raw_ops.TanhGrad(y=bent, dy=o),
+            f,
+            tf.raw_ops.SigmoidGrad(y=i, dy=g),
+            tf.raw_ops.SigmoidGrad(y=f, dy=before),
+            tf.raw_ops.TanhGrad(y=g, dy=i),
+            tf.raw_ops.SigmoidGrad(y=o, dy=bent),
+        )
+        return [steps(slope) for slope in slopes]
+
     def backward(self, tensors: Tensors, kept: Tensors, upstream: Tensors) -> tuple[Tensors, Tensors]:
         """And back."""
-        i, f, g, o, before, bent = kept
+        into_cell, f, *of_cell, of_hidden = kept
         hidden, cell = upstream
-        cell += tf.raw_ops.TanhGrad(y=bent, dy=hidden * o)
-        gates = (
-            tf.raw_ops.SigmoidGrad(y=i, dy=cell * g),
-            tf.raw_ops.SigmoidGrad(y=f, dy=cell * before),
-            tf.raw_ops.TanhGrad(y=g, dy=cell * i),
-            tf.raw_ops.SigmoidGrad(y=o, dy=hidden * bent),
-        )
-        projected = tf.concat(gates, 1)
+        cell += hidden * into_cell
+        projected = tf.concat([*[cell * slope for slope in of_cell], hidden * of_hidden], 1)
         return (tf.linalg.matmul(projected, tensors[0], transpose_b=True), cell * f), (projected,)
 
 

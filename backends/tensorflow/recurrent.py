@@ -146,7 +146,7 @@ def _looped(
             def backward(upstream: Tensors, d_hidden: tf.Tensor, *kept: tf.Tensor) -> tuple[Tensors, Tensors]:
                 return cell.backward(tensors, kept, (upstream[0] + d_hidden, *upstream[1:]))
 
-            given = [loop.steps(d_output), *kept]
+            given = [loop.steps(d_output), *cell.prepared(kept, loop.whole, loop.steps)]
             d_states, found = loop.scan(backward, d_last, given, (cell.width,) * cell.finds, True)
             before = tf.concat((states[0][tf.newaxis], output[:-1]), 0)
             # What was found first is the gradient of `projected`, wanted as one tensor twice.
