@@ -16,6 +16,8 @@ from harness.score.case import Case
 from harness.spec.spec import Spec
 
 BACKENDS = Path(__file__).parent / "backends"
+OLD_RUN = Path(__file__).parent / "runs" / "first-schema"
+"""A run of MNIST of before there were noise, latencies, controls, rounds of memory passes, short blocks."""
 
 SUITE = """
 title = "Tiny"

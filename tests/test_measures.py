@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from harness import paths
 from harness.analyse import tables
 from harness.analyse.run import load
 from harness.plan.suite import ProtocolTable
@@ -27,7 +26,7 @@ from harness.worker.measure import _steady_blocks
 from harness.worker.protocol import Setting
 from tests import synthetic
 from tests.backends.plain import build
-from tests.conftest import Onespec
+from tests.conftest import OLD_RUN, Onespec
 from tests.proving_ground import arrays
 from tests.sequence_ground import SEQUENCES
 from tests.synthetic import Record, good
@@ -285,7 +284,7 @@ def test_a_record_holds_each_call_and_each_phase(onespec: Onespec, suite: Path, 
 
 
 def test_records_of_before_there_was_latency_still_load() -> None:
-    lines = (paths.root() / "results" / "mnist-reference" / "records.jsonl").read_text().splitlines()
+    lines = (OLD_RUN / "records.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert tables.latencies(records).empty
     assert tables.records(records)["rest_bytes"].isna().all()

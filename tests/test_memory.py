@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import paths
 from harness.analyse.control import Control
 from harness.analyse.memory import memory_passes, phases
 from harness.analyse.run import Run, load
@@ -17,6 +16,7 @@ from harness.report import words, write
 from harness.report.markdown import table
 from harness.report.memory import memory as shown
 from tests import synthetic
+from tests.conftest import OLD_RUN
 from tests.synthetic import Record, good, memory, verify
 
 TWINS = {"contenders": ["alpha", "beta"], "control": {"contender": "alpha", "twin": "alpha~twin"}}
@@ -100,7 +100,7 @@ def test_passes_that_recorded_no_phases_have_no_such_table(tmp_path: Path) -> No
     run = loaded(tmp_path, good("alpha"))
     assert shown(run, "mlp") is None
     assert "phase by phase" not in write([run], tmp_path / "out").read_text(encoding="utf-8")
-    recorded = load(paths.root() / "results" / "mnist-reference")
+    recorded = load(OLD_RUN)
     assert recorded.summary["rest_mib"].isna().all()
     assert recorded.summary["peak_mib"].notna().any()
     assert shown(recorded, recorded.workloads[0]) is None

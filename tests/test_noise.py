@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness import machine, paths
+from harness import machine
 from harness.analyse import tables
 from harness.cli import progress
 from harness.execute import local, noise
@@ -24,7 +24,7 @@ from harness.execute.noise import GpuNoise, Noise, Watch, gpu_noise
 from harness.hazards import SPOILING, disturbances, spoiled
 from harness.machine import Counters
 from harness.plan.jobs import PlannedJob
-from tests.conftest import Onespec
+from tests.conftest import OLD_RUN, Onespec
 
 CALM = Noise(
     seconds=10.0,
@@ -391,7 +391,7 @@ def test_every_timed_record_tells_its_noise(onespec: Onespec, suite: Path, tmp_p
 
 
 def test_records_of_before_there_was_noise_still_load() -> None:
-    lines = (paths.root() / "results" / "mnist-reference" / "records.jsonl").read_text().splitlines()
+    lines = (OLD_RUN / "records.jsonl").read_text().splitlines()
     table = tables.records([json.loads(line) for line in lines])
     assert not table["superseded"].any()
     assert table["others_share"].isna().all()

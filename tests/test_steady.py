@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import paths
 from harness.analyse.run import load
 from harness.analyse.steady import LEAST_BLOCKS, NOISE_FLOOR, Numbers, Steady, levels, noise, steady
+from tests.conftest import OLD_RUN
 
 BLOCKS = 25
 
@@ -163,7 +163,7 @@ def cheapest(logs: Numbers, penalty: float) -> float:
 
 
 def test_a_run_made_with_five_long_blocks_still_has_its_observations() -> None:
-    processes = load(paths.root() / "results" / "mnist-reference").processes
+    processes = load(OLD_RUN).processes
     assert processes["step_seconds"].notna().mean() > 0.9
     assert processes["unsteady"].notna().sum() == processes["step_seconds"].isna().sum()
     assert processes.groupby("contender")["step_seconds"].count().min() >= 1
