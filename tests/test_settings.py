@@ -128,3 +128,13 @@ def test_a_contender_whose_records_differ_among_themselves_is_found_too() -> Non
     records = [told("a", gc="freeze"), told("a", gc="off"), told("b", gc="freeze")]
     (only,) = differences(tables.environments(records))
     assert only == Difference("gc", {"a": "freeze, off", "b": "freeze"})
+
+
+def test_who_was_not_timed_does_not_differ_in_what_only_untimed_processes_have() -> None:
+    loaded = told("a~loaded", {"OMP_WAIT_POLICY": "passive"}, gc="freeze") | {"kind": "memory"}
+    records = [told("a", gc="freeze"), loaded]
+    assert differences(tables.environments(records)) == []
+    assert differences(tables.environments([loaded, told("b", gc="off") | {"kind": "memory"}])) == [
+        Difference("gc", {"a~loaded": "freeze", "b": "off"}),
+        Difference("OMP_WAIT_POLICY", {"a~loaded": "passive", "b": "not set"}),
+    ]

@@ -58,9 +58,9 @@ def differences(environments: pd.DataFrame) -> list[Difference]:
     """Where a run's contenders differ in what is to be the same for all (`harness.worker.settings`).
 
     A setting is compared among the contenders that tell it; a variable, of the prefixes that are recorded
-    for every contender, among all with a record, "not set" where it was not.
+    for every contender, among all that tell any, "not set" where it was not.
     """
-    recorded = environments["contender"].unique()
+    recorded = environments.loc[environments["item"] == "variable", "contender"].unique()
     shared = environments["name"].str.startswith(VARIABLES)
     found = []
     for item, of_all in (("setting", True), ("variable", shared)):

@@ -197,7 +197,8 @@ def environments(read: list[Record]) -> pd.DataFrame:
     """One row a fact about a contender's environment: `item` python, package, variable or setting.
 
     Facts are those of its timed processes, if there are any: proofs and memory passes, which share the cores,
-    have variables for that. What differs between a contender's records is listed once each.
+    have variables for that, and tell none where others were timed. What differs between a contender's records
+    is listed once each.
     """
     rows: dict[tuple[str, str, str, str], None] = {}
     timed = {record["contender"] for record in read if record["kind"] in TIMED and record.get("environment")}
@@ -208,7 +209,10 @@ def environments(read: list[Record]) -> pd.DataFrame:
         facts: list[tuple[str, str, object]] = []
         if environment.get("python"):
             facts.append(("python", "python", environment["python"]))
-        for item, key in (("package", "packages"), ("variable", "variables"), ("setting", "settings")):
+        told = [("package", "packages"), ("setting", "settings")]
+        if not timed or record["kind"] in TIMED:
+            told.append(("variable", "variables"))
+        for item, key in told:
             facts += [(item, *pair) for pair in sorted((environment.get(key) or {}).items())]
         rows |= {(record["contender"], item, name, str(value)): None for item, name, value in facts}
     return pd.DataFrame(sorted(rows), columns=["contender", "item", "name", "value"])
