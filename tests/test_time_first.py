@@ -13,7 +13,7 @@ from harness.spec.model import Model, Node, sequential
 from harness.spec.program import Term
 from harness.spec.reference import Reference
 from harness.spec.tape import Array
-from harness.spec.time_first import left_time_first, reads_time_first, time_first
+from harness.spec.time_first import left_time_first, time_first, turns
 from tests.proving_ground import arrays, initial
 from tests.sequence_ground import SEQUENCES
 
@@ -41,7 +41,9 @@ def test_what_another_layer_reads_too_stays_as_it_is() -> None:
 
 def test_states_are_read_as_they_are() -> None:
     node = Node("lstm1", LSTM(5, initial=True), ("x", "hidden", "cell"))
-    assert [reads_time_first(node, place, frozenset({"lstm1"})) for place in range(3)] == [True, False, False]
+    assert turns(node, frozenset({"lstm1"})) == (True, False, False)
+    assert turns(node, frozenset({"lstm1", "x"})) == (False, False, False)
+    assert turns(Node("dense1", Dense(2), ("x",)), frozenset({"x"})) == (True,)
 
 
 LEFT = {

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from harness.spec.model import Model, Node
-from harness.spec.time_first import reads_time_first, time_first
+from harness.spec.time_first import time_first, turns
 from harness.worker.protocol import Layout, Unsupported
 
 from . import attention, recurrent, sequence  # noqa: F401
@@ -129,19 +129,12 @@ class Models:
             model, layers, turned = self.models[name], self._named(name, modules), self.time_first[name]
 
             def apply(node: Node, *values: Any) -> Any:
-                read = [
-                    _swapped(value, reads_time_first(node, place, turned) != (name in turned))
-                    for place, (name, value) in enumerate(zip(node.inputs, values, strict=True))
-                ]
-                return layers[node.name](*read)
+                return layers[node.name](*map(_swapped, values, turns(node, turned)))
 
-            first, *others = model.evaluate(inputs, apply)
-            first = _swapped(first, model.outputs[0] in turned and name not in as_they_are)
-            rest = [
-                _swapped(value, output in turned)
-                for output, value in zip(model.outputs[1:], others, strict=True)
-            ]
-            return first, *rest
+            found = model.evaluate(inputs, apply)
+            back = [output in turned for output in model.outputs]
+            back[0] &= name not in as_they_are
+            return tuple(map(_swapped, found, back))
 
         return call_model
 

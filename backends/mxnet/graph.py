@@ -9,7 +9,7 @@ from typing import Any
 from mxnet.gluon import HybridBlock
 
 from harness.spec.model import Model, Node
-from harness.spec.time_first import reads_time_first, time_first
+from harness.spec.time_first import time_first, turns
 from harness.worker.protocol import Unsupported
 
 # Each of these modules registers its lowerings.
@@ -60,11 +60,8 @@ class Graph(HybridBlock):
 
     def run(self, F: Any, node: Node, *values: Any) -> Any:
         """What a node makes of its inputs, each tensor as it travels."""
-        read = []
-        for place, (name, value) in enumerate(zip(node.inputs, values, strict=True)):
-            turned = reads_time_first(node, place, self.time_first) != (name in self.time_first)
-            read.append(F.swapaxes(value, 0, 1) if turned else value)
-        return self._children[node.name](*read)
+        turned = zip(values, turns(node, self.time_first), strict=True)
+        return self._children[node.name](*[F.swapaxes(x, 0, 1) if turn else x for x, turn in turned])
 
     def batch_first(self, F: Any, name: str, value: Any) -> Any:
         """A tensor of the model with its batch first."""

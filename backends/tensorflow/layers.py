@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from harness.spec import layers as spec
 from harness.spec.codec import name_of
 from harness.spec.layers.recurrent import Recurrent
 from harness.spec.model import Model, Node
-from harness.spec.time_first import reads_time_first, time_first
+from harness.spec.time_first import time_first, turns
 from harness.worker.protocol import Unsupported
 
 Variables = Mapping[str, tf.Variable]
@@ -54,7 +54,9 @@ class Graph(tf.Module):
         """
 
         def apply(node: Node, *values: tf.Tensor) -> Output:
-            return lower(node.layer, self.owners[node.name], this, *turned(node, values, self.time_first))
+            turned = zip(values, turns(node, self.time_first), strict=True)
+            read = [swapped(value) if turn else value for value, turn in turned]
+            return lower(node.layer, self.owners[node.name], this, *read)
 
         found = self.model.evaluate(inputs, apply)
         return tuple(
@@ -68,14 +70,6 @@ def owned(model: Model, tensors: Mapping[str, Any]) -> dict[str, dict[str, Any]]
     return {
         node: {name: tensors[home] for name, home in homes.items()} for node, homes in model.homes().items()
     }
-
-
-def turned(node: Node, values: Sequence[tf.Tensor], found: frozenset[str]) -> list[tf.Tensor]:
-    """A node's inputs as it takes them: time first or batch first."""
-    return [
-        swapped(value) if reads_time_first(node, place, found) != (name in found) else value
-        for place, (name, value) in enumerate(zip(node.inputs, values, strict=True))
-    ]
 
 
 def swapped(x: tf.Tensor) -> tf.Tensor:

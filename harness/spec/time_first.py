@@ -43,11 +43,15 @@ def time_first(model: Model) -> frozenset[str]:
     return frozenset(found)
 
 
-def reads_time_first(node: Node, place: int, found: frozenset[str]) -> bool:
-    """Whether a node takes its input number `place` time first: a recurrent layer its sequence, not its
-    states or lengths, and each other one all it takes where what it gives is `found` to travel so.
+def turns(node: Node, found: frozenset[str]) -> tuple[bool, ...]:
+    """Of each input of a node whether batch and time must change places before it is read, where the tensors
+    `found` travel time first. A recurrent layer takes its sequence so, but not its states or lengths; any
+    other layer all that it takes, if what it gives is among `found`.
     """
-    return node.name in found and not (isinstance(node.layer, Recurrent) and place)
+    recurrent, own = isinstance(node.layer, Recurrent), node.name in found
+    return tuple(
+        (own and not (recurrent and place > 0)) != (name in found) for place, name in enumerate(node.inputs)
+    )
 
 
 def left_time_first(program: Program, update: Update) -> frozenset[str]:
