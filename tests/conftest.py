@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -107,3 +108,12 @@ def onespec(monkeypatch: pytest.MonkeyPatch) -> Onespec:
         return cli.main([*map(str, words), *named])
 
     return call
+
+
+def records(folder: Path) -> dict[str, Any]:
+    """A run's records that count, by job."""
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    every = [json.loads(line) for line in lines]
+    found = [record for record in every if not record["superseded"]]
+    assert len({record["job"] for record in found}) == len(found), "a job is recorded twice"
+    return {record["job"]: record for record in found}
