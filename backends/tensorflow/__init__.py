@@ -21,6 +21,7 @@ from .decoder import CachedDecoder
 from .layers import Graph, Pass, swapped
 from .losses import loss_of, penalty_of
 from .optimizers import optimizer_of
+from .variables import Held
 
 Batch = dict[str, tf.Tensor]
 
@@ -102,28 +103,32 @@ class TensorFlowProgram(Built):
         self.dtype = tf.as_dtype(setting.precision)
         with tf.device(self.device):
             self.models = {name: Graph(model, self.dtype) for name, model in program.models.items()}
-            self.variables = {
-                f"{name}/{tensor}": variable
+            self.held = [
+                Held(held.variable, tuple(f"{name}/{tensor}" for tensor in held.names))
                 for name, model in self.models.items()
-                for tensor, variable in model.tensors.items()
-            }
-            self.moved = [self._named(program.moved(update)) for update in program.updates]
+                for held in model.held
+            ]
+            self.moved = [self._holding(program.moved(update)) for update in program.updates]
             declared = program.parameters()
             self.optimizers = [
-                optimizer_of(update.optimizer, moved, [declared[name] for name in program.moved(update)])
+                optimizer_of(
+                    update.optimizer,
+                    [held.variable for held in moved],
+                    [declared[held.names[0]] for held in moved],
+                )
                 for update, moved in zip(program.updates, self.moved, strict=True)
             ]
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Assign in place: the graphs keep their variables."""
-        for name, variable in self.variables.items():
-            variable.assign(tensors[name].astype(self.dtype.as_numpy_dtype))
+        for held in self.held:
+            held.assign(tensors)
         for optimizer in self.optimizers:
             optimizer.reset()
 
     def tensors(self) -> Tensors:
-        """Every variable; the layouts are the spec's."""
-        return {name: variable.numpy() for name, variable in self.variables.items()}
+        """Out of every variable; the layouts are the spec's."""
+        return {name: tensor for held in self.held for name, tensor in held.apart(held.variable).items()}
 
     def place(self, arrays: Mapping[str, np.ndarray]) -> Placed:
         """Whole arrays on the device; integers as int64, as a graph takes int32 arguments in host memory."""
@@ -172,14 +177,16 @@ class TensorFlowProgram(Built):
 
         graph = self._graph(staged.placed, f"gradients {update}", staged.batches, gradients)
         loss, found = graph(*staged.batches)
-        names = self.program.moved(self.program.updates[update])
-        return float(loss), {name: gradient.numpy() for name, gradient in zip(names, found, strict=True)}
+        apart: Tensors = {}
+        for held, gradient in zip(self.moved[update], found, strict=True):
+            apart |= held.apart(gradient)
+        return float(loss), apart
 
     def decoder(self, batch_size: int) -> CachedDecoder:
         """Graphs of its own, compiled as those of training are."""
         name = self.program.generating()[1].model
         return CachedDecoder(
-            self.program, self.models[name].tensors, batch_size, self.compiled, self.device, self.dtype
+            self.program, self.models[name].owners, batch_size, self.compiled, self.device, self.dtype
         )
 
     def wait(self) -> None:
@@ -210,8 +217,9 @@ class TensorFlowProgram(Built):
                 placed.graphs[name] = traced.get_concrete_function()
         return placed.graphs[name]
 
-    def _named(self, names: list[str]) -> list[tf.Variable]:
-        return [self.variables[name] for name in names]
+    def _holding(self, names: Collection[str]) -> list[Held]:
+        """The variables of these tensors: those that lie in one are moved and penalized alike."""
+        return [held for held in self.held if held.names[0] in names]
 
     def _run(
         self, calls: tuple[Call, ...], batch: Batch, left: Collection[str] = (), *, training: bool
@@ -234,15 +242,16 @@ class TensorFlowProgram(Built):
             if term.inputs[0] in left:
                 compared[1:] = map(swapped, compared[1:])
             parts.append(loss_of(term.loss, *compared) * term.weight)
-        penalized = self._named(self.program.penalized(update))
-        parts.extend(penalty_of(penalty, kernel) for penalty in update.penalties for kernel in penalized)
+        penalized = self._holding(self.program.penalized(update))
+        parts.extend(penalty_of(penalty, held.variable) for penalty in update.penalties for held in penalized)
         return tf.add_n(parts)
 
     def _gradients(self, update: int, batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        moved = [held.variable for held in self.moved[update]]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.moved[update])
+            tape.watch(moved)
             loss = self._loss(self.program.updates[update], batch)
-        return loss, tape.gradient(loss, self.moved[update], unconnected_gradients="zero")
+        return loss, tape.gradient(loss, moved, unconnected_gradients="zero")
 
     def _step(self, placed: Placed, indices: tf.Tensor) -> tf.Tensor:
         batch = placed.batch(indices)

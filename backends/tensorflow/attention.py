@@ -9,7 +9,19 @@ import tensorflow as tf
 
 from harness.spec import layers as spec
 
-from .layers import Pass, Variables, lower, project
+from .layers import Pass, lower, project
+from .variables import Variables, joined
+
+
+@joined.register
+def _(layer: spec.MultiHeadAttention) -> dict[str, tuple[str, ...]]:
+    parts = ("key", "value") if layer.memory else ("query", "key", "value")
+    kinds = ("kernel", "bias") if layer.bias else ("kernel",)
+    return {_name(parts, kind): tuple(_name((part,), kind) for part in parts) for kind in kinds}
+
+
+def _name(parts: tuple[str, ...], kind: str) -> str:
+    return "_".join((*parts, kind))
 
 
 @lower.register
@@ -23,10 +35,10 @@ def attended(
     """The layer's output, and its keys and values, (batch, heads, steps, width / heads)."""
     x, memory = inputs[0], inputs[int(layer.memory)]
     if layer.memory:
-        (queries,) = _projected(layer, variables, x, "query")
-        keys, values = _projected(layer, variables, memory, "key", "value")
+        (queries,) = projected(layer, variables, x, "query", scaled=True)
+        keys, values = projected(layer, variables, memory, "key", "value")
     else:
-        queries, keys, values = _projected(layer, variables, x, "query", "key", "value")
+        queries, keys, values = projected(layer, variables, x, "query", "key", "value", scaled=True)
     lengths = inputs[-1] if layer.lengths else None
     added = masks(layer, x.shape[1], memory.shape[1], lengths, x.dtype)
     return attend(variables, queries, keys, values, added), keys, values
@@ -43,14 +55,8 @@ def attend(
         scores += mask
     found = tf.transpose(tf.linalg.matmul(tf.nn.softmax(scores), values), (0, 2, 1, 3))
     batch, time, heads, depth = found.shape
-    joined = tf.reshape(found, (batch, time, heads * depth))
-    return project(joined, variables["output_kernel"], variables.get("output_bias"))
-
-
-def in_heads(layer: spec.MultiHeadAttention, variables: Variables, part: str, x: tf.Tensor) -> tf.Tensor:
-    """One projection of (batch, width), head by head: (batch, heads, 1, width / heads)."""
-    whole = project(x, variables[f"{part}_kernel"], variables.get(f"{part}_bias"))
-    return tf.reshape(whole, (x.shape[0], layer.heads, 1, -1))
+    side_by_side = tf.reshape(found, (batch, time, heads * depth))
+    return project(side_by_side, variables["output_kernel"], variables.get("output_bias"))
 
 
 def scale(layer: spec.MultiHeadAttention, width: int) -> float:
@@ -58,23 +64,26 @@ def scale(layer: spec.MultiHeadAttention, width: int) -> float:
     return math.sqrt(layer.heads / width)
 
 
-def _projected(
-    layer: spec.MultiHeadAttention, variables: Variables, x: tf.Tensor, *parts: str
+def projected(
+    layer: spec.MultiHeadAttention, variables: Variables, x: tf.Tensor, *parts: str, scaled: bool = False
 ) -> list[tf.Tensor]:
-    """Projections of (batch, time, features) by one product, queries scaled: (batch, heads, time, depth).
+    """These projections of (batch, time, features) by one product: each (batch, heads, time, depth).
 
-    A kernel has fewer numbers than what it gives: so it is the one that is scaled, and joined with others.
+    With `scaled` the first of them, the queries, is multiplied by `scale`. A kernel has fewer numbers than
+    what it gives for a sequence, so it is the kernel that is.
     """
 
-    def joined(kind: str) -> tf.Tensor:
-        found = [variables[f"{part}_{kind}"] for part in parts]
-        if parts[0] == "query":
-            found[0] = found[0] * scale(layer, found[0].shape[-1])
-        return tf.concat(found, -1) if len(found) > 1 else found[0]
+    def whole(kind: str) -> tf.Tensor:
+        found = variables.get(_name(parts, kind))
+        if found is None:
+            found = tf.concat([variables[_name((part,), kind)] for part in parts], -1)
+        return found * factors if scaled else found
 
-    whole = project(x, joined("kernel"), joined("bias") if layer.bias else None)
+    width = variables["output_kernel"].shape[0]
+    factors = tf.constant(np.repeat([scale(layer, width), *[1.0] * (len(parts) - 1)], width), x.dtype)
+    product = project(x, whole("kernel"), whole("bias") if layer.bias else None)
     batch, time, _ = x.shape
-    apart = tf.reshape(whole, (batch, time, len(parts), layer.heads, -1))
+    apart = tf.reshape(product, (batch, time, len(parts), layer.heads, -1))
     return tf.unstack(tf.transpose(apart, (2, 0, 3, 1, 4)))
 
 

@@ -15,7 +15,7 @@ from harness.spec.codec import name_of
 from harness.spec.layers.recurrent import Recurrent
 from harness.worker.protocol import Unsupported
 
-from .layers import Variables
+from .variables import Variables
 
 Tensors = tuple[tf.Tensor, ...]
 Rows = Callable[[Any], tf.Tensor]

@@ -5,7 +5,7 @@ The parameters are captured as they are: a variable's value that a graph holds i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,22 @@ from harness.spec.model import Node
 from harness.spec.program import Program
 from harness.worker.protocol import Decoder
 
-from .layers import Output, Pass, Variables, lower_batch_first, owned
+from .layers import Output, Pass, lower_batch_first
 from .stepwise import Site, begin, go_on, kept_shapes
+from .variables import Variables
 
 
 class CachedDecoder(Decoder):
     """Graphs over the state of a batch: the token chosen last, its place, and what layers keep."""
 
     def __init__(
-        self, program: Program, tensors: Variables, batch_size: int, compiled: bool, device: str, dtype: Any
+        self,
+        program: Program,
+        owners: Mapping[str, Variables],
+        batch_size: int,
+        compiled: bool,
+        device: str,
+        dtype: Any,
     ) -> None:
         call, given = program.generating()
         self.model = program.models[given.model]
@@ -39,7 +46,9 @@ class CachedDecoder(Decoder):
         self.each = [node for node in found.each if node.name in needed]
         shapes = self.model.shapes()
         capacity = shapes[self.given][0]
-        owners = owned(self.model, {name: variable.read_value() for name, variable in tensors.items()})
+        values = {
+            variable.ref(): variable.read_value() for own in owners.values() for variable in own.values()
+        }
         with tf.device(device):
             self.place = tf.Variable(tf.zeros((), tf.int64), trainable=False)
             self.token = tf.Variable(tf.zeros(batch_size, tf.int64), trainable=False)
@@ -51,7 +60,12 @@ class CachedDecoder(Decoder):
                 for node in self.each
             }
         self.sites = {
-            node.name: Site(owners[node.name], kept.get(node.name, ()), capacity, Pass(False, compiled))
+            node.name: Site(
+                {name: values[variable.ref()] for name, variable in owners[node.name].items()},
+                kept.get(node.name, ()),
+                capacity,
+                Pass(False, compiled),
+            )
             for node in (*self.once, *self.each)
         }
         self.readers: dict[int, Callable[..., tuple[tf.Tensor, tf.Tensor]]] = {}

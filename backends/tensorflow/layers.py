@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,7 +21,8 @@ from harness.spec.model import Model, Node
 from harness.spec.time_first import time_first, turns
 from harness.worker.protocol import Unsupported
 
-Variables = Mapping[str, tf.Variable]
+from .variables import Variables, variables_of
+
 Output: TypeAlias = tf.Tensor | tuple[tf.Tensor, ...]
 
 
@@ -36,16 +36,12 @@ class Pass:
 
 
 class Graph(tf.Module):
-    """A model's variables by the name `node/tensor`, and its graph of layers over them."""
+    """A model's variables, and its graph of layers over them."""
 
     def __init__(self, model: Model, dtype: Any) -> None:
         super().__init__()
         self.model = model
-        self.tensors = {
-            name: tf.Variable(tf.zeros(parameter.shape, dtype), trainable=parameter.trainable, name=name)
-            for name, parameter in model.parameters().items()
-        }
-        self.owners = owned(model, self.tensors)
+        self.held, self.owners = variables_of(model, dtype)
         self.time_first = time_first(model)
 
     def __call__(self, this: Pass, *inputs: tf.Tensor, first_as_it_is: bool = False) -> tuple[tf.Tensor, ...]:
@@ -63,13 +59,6 @@ class Graph(tf.Module):
             swapped(value) if name in self.time_first and not (first_as_it_is and place == 0) else value
             for place, (name, value) in enumerate(zip(self.model.outputs, found, strict=True))
         )
-
-
-def owned(model: Model, tensors: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Each node's own of a model's `tensors`, by node and tensor; a shared one is one object in both."""
-    return {
-        node: {name: tensors[home] for name, home in homes.items()} for node, homes in model.homes().items()
-    }
 
 
 def swapped(x: tf.Tensor) -> tf.Tensor:

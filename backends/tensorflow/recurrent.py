@@ -14,7 +14,8 @@ import tensorflow as tf
 from harness.spec.layers.recurrent import Recurrent
 
 from .cells import Cell, Tensors, cell_of
-from .layers import Pass, Variables, lower, project
+from .layers import Pass, lower, project
+from .variables import Variables
 
 Body = Callable[..., tuple[Tensors, Tensors]]
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from harness.spec import layers as spec
 
-from .layers import Pass, Variables, lower, project
+from .layers import Pass, lower, project
+from .variables import Variables
 
 
 @lower.register

@@ -12,10 +12,11 @@ from harness.spec import layers as spec
 from harness.spec.layers.base import Shape
 from harness.spec.layers.recurrent import Recurrent
 
-from .attention import attend, attended, in_heads, padding_mask, scale
+from .attention import attend, attended, padding_mask, projected, scale
 from .cells import cell_of
-from .layers import Output, Pass, Variables, lower, lower_batch_first, project
+from .layers import Output, Pass, lower, lower_batch_first, project
 from .sequence import places
+from .variables import Variables
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,17 @@ def _(layer: spec.MultiHeadAttention, site: Site, *inputs: tf.Tensor) -> tf.Tens
 
 @go_on.register
 def _(layer: spec.MultiHeadAttention, site: Site, place: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    # One by one: joined kernels would be copied for each token.
-    queries = in_heads(layer, site.tensors, "query", x) * scale(layer, x.shape[-1])
+    row = x[:, tf.newaxis]
     keys, values, *added = site.kept
-    if not layer.memory:
-        _write(keys, in_heads(layer, site.tensors, "key", x), place, site.this)
-        _write(values, in_heads(layer, site.tensors, "value", x), place, site.this)
+    if layer.memory:
+        (queries,) = projected(layer, site.tensors, row, "query")
+    else:
+        queries, key, value = projected(layer, site.tensors, row, "query", "key", "value")
+        _write(keys, key, place, site.this)
+        _write(values, value, place, site.this)
         ahead = tf.range(site.capacity, dtype=place.dtype) > place
         added = [tf.where(ahead, tf.constant(-np.inf, x.dtype), tf.constant(0.0, x.dtype))]
+    queries *= scale(layer, x.shape[-1])
     return tf.squeeze(attend(site.tensors, queries, keys, values, added), 1)
 
 
