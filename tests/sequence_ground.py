@@ -234,6 +234,19 @@ def tied(norm_first: bool = True) -> Program:
     return trained(model, arrays, CrossEntropy(), "next", "weights", optimizer=optimizer)
 
 
+def siblings() -> Program:
+    """Attention that shares its projections: with one that reads its sequence too, and with one that reads a
+    memory, so that queries, keys and values are joined in one pair of layers and apart in the other.
+    """
+    net = Network((TIME, WIDTH))
+    first = net.add(MultiHeadAttention(2), "x")
+    again = net.add(MultiHeadAttention(2, causal=True), first, shares=first)
+    third = net.add(MultiHeadAttention(2), net.add(Add(), first, again))
+    across = net.add(MultiHeadAttention(2, memory=True), third, again, shares=third)
+    model = net.model(net.chain(across, Select(-1), Dense(1)))
+    return trained(model, {"value": (1,)}, MeanSquaredError(), "value", clip_norm=1.5)
+
+
 def filters() -> Program:
     """Windows of two steps: a causal one looks back, `same` has its odd step of padding at the end."""
     net = Network((TIME, FEATURES))
@@ -253,5 +266,6 @@ SEQUENCES = {
     "translator": translator(),
     "tones": tones(),
     "portfolio": portfolio(),
+    "siblings": siblings(),
     **SHORT,
 }
